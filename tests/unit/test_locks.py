@@ -1,0 +1,36 @@
+"""What is installed on hosts is what uv.lock says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+UV = str(Path(sys.executable).parent / "uv")
+
+
+@pytest.mark.parametrize(
+    ("extra", "role"), [("engine", "tts_engine"), ("gateway", "tts_gateway"), ("bench", "bench")]
+)
+def test_the_role_installs_what_the_lock_says(extra: str, role: str) -> None:
+    export = [
+        UV,
+        "export",
+        "--quiet",
+        "--frozen",
+        "--offline",
+        "--no-default-groups",
+        "--no-emit-project",
+        "--no-header",
+    ]
+    exported = subprocess.run(
+        [*export, "--extra", extra], cwd=TOP, capture_output=True, text=True, check=True
+    )
+    assert exported.stdout == (TOP / f"roles/{role}/files/requirements.txt").read_text()
+
+
+def test_the_lock_is_up_to_date() -> None:
+    subprocess.run([UV, "lock", "--check"], cwd=TOP, check=True, capture_output=True)

@@ -1,0 +1,3 @@
+"""Version 1 of a package of our own."""
+
+VERSION = 1

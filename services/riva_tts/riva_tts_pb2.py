@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17riva_tts/riva_tts.proto\x12\x0fnvidia.riva.tts\"\x1a\n\tRequestId\x12\r\n\x05value\x18\x01 \x01(\t\"\x9e\x03\n\x17SynthesizeSpeechRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rlanguage_code\x18\x02 \x01(\t\x12\x30\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32\x1e.nvidia.riva.tts.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x04 \x01(\x05\x12\x12\n\nvoice_name\x18\x05 \x01(\t\x12\x19\n\x11\x63ustom_dictionary\x18\x07 \x01(\t\x12_\n\x14\x63ustom_configuration\x18\x08 \x03(\x0b\x32\x41.nvidia.riva.tts.SynthesizeSpeechRequest.CustomConfigurationEntry\x12 \n\x18\x65nable_word_time_offsets\x18\t \x01(\x08\x12&\n\x02id\x18\x64 \x01(\x0b\x32\x1a.nvidia.riva.tts.RequestId\x1a:\n\x18\x43ustomConfigurationEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x08WordInfo\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\x12\n\nstart_time\x18\x02 \x01(\x05\x12\x10\n\x08\x65nd_time\x18\x03 \x01(\x05\"\x8f\x01\n SynthesizeSpeechResponseMetadata\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0eprocessed_text\x18\x02 \x01(\t\x12\x1b\n\x13predicted_durations\x18\x08 \x03(\x02\x12(\n\x05words\x18\t \x03(\x0b\x32\x19.nvidia.riva.tts.WordInfo\"\x92\x01\n\x18SynthesizeSpeechResponse\x12\r\n\x05\x61udio\x18\x01 \x01(\x0c\x12?\n\x04meta\x18\x02 \x01(\x0b\x32\x31.nvidia.riva.tts.SynthesizeSpeechResponseMetadata\x12&\n\x02id\x18\x64 \x01(\x0b\x32\x1a.nvidia.riva.tts.RequestId\"0\n\x1aRivaSynthesisConfigRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"\x93\x02\n\x1bRivaSynthesisConfigResponse\x12I\n\x0cmodel_config\x18\x01 \x03(\x0b\x32\x33.nvidia.riva.tts.RivaSynthesisConfigResponse.Config\x1a\xa8\x01\n\x06\x43onfig\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12W\n\nparameters\x18\x02 \x03(\x0b\x32\x43.nvidia.riva.tts.RivaSynthesisConfigResponse.Config.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*e\n\rAudioEncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x0e\n\nLINEAR_PCM\x10\x01\x12\x08\n\x04\x46LAC\x10\x02\x12\t\n\x05MULAW\x10\x03\x12\x0b\n\x07OGGOPUS\x10\x04\x12\x08\n\x04\x41LAW\x10\x14\x32\xda\x02\n\x13RivaSpeechSynthesis\x12\x61\n\nSynthesize\x12(.nvidia.riva.tts.SynthesizeSpeechRequest\x1a).nvidia.riva.tts.SynthesizeSpeechResponse\x12k\n\x10SynthesizeOnline\x12(.nvidia.riva.tts.SynthesizeSpeechRequest\x1a).nvidia.riva.tts.SynthesizeSpeechResponse(\x01\x30\x01\x12s\n\x16GetRivaSynthesisConfig\x12+.nvidia.riva.tts.RivaSynthesisConfigRequest\x1a,.nvidia.riva.tts.RivaSynthesisConfigResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17riva_tts/riva_tts.proto\x12\x0fnvidia.riva.tts\"\x1a\n\tRequestId\x12\r\n\x05value\x18\x01 \x01(\t\"\x9e\x03\n\x17SynthesizeSpeechRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rlanguage_code\x18\x02 \x01(\t\x12\x30\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32\x1e.nvidia.riva.tts.AudioEncoding\x12\x16\n\x0esample_rate_hz\x18\x04 \x01(\x05\x12\x12\n\nvoice_name\x18\x05 \x01(\t\x12\x19\n\x11\x63ustom_dictionary\x18\x07 \x01(\t\x12_\n\x14\x63ustom_configuration\x18\x08 \x03(\x0b\x32\x41.nvidia.riva.tts.SynthesizeSpeechRequest.CustomConfigurationEntry\x12 \n\x18\x65nable_word_time_offsets\x18\t \x01(\x08\x12&\n\x02id\x18\x64 \x01(\x0b\x32\x1a.nvidia.riva.tts.RequestId\x1a:\n\x18\x43ustomConfigurationEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x08WordInfo\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\x12\n\nstart_time\x18\x02 \x01(\x05\x12\x10\n\x08\x65nd_time\x18\x03 \x01(\x05\x12\x14\n\x0cstart_sample\x18\x64 \x01(\x03\x12\x12\n\nend_sample\x18\x65 \x01(\x03\"\x8f\x01\n SynthesizeSpeechResponseMetadata\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x16\n\x0eprocessed_text\x18\x02 \x01(\t\x12\x1b\n\x13predicted_durations\x18\x08 \x03(\x02\x12(\n\x05words\x18\t \x03(\x0b\x32\x19.nvidia.riva.tts.WordInfo\"\x92\x01\n\x18SynthesizeSpeechResponse\x12\r\n\x05\x61udio\x18\x01 \x01(\x0c\x12?\n\x04meta\x18\x02 \x01(\x0b\x32\x31.nvidia.riva.tts.SynthesizeSpeechResponseMetadata\x12&\n\x02id\x18\x64 \x01(\x0b\x32\x1a.nvidia.riva.tts.RequestId\"0\n\x1aRivaSynthesisConfigRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"\x93\x02\n\x1bRivaSynthesisConfigResponse\x12I\n\x0cmodel_config\x18\x01 \x03(\x0b\x32\x33.nvidia.riva.tts.RivaSynthesisConfigResponse.Config\x1a\xa8\x01\n\x06\x43onfig\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12W\n\nparameters\x18\x02 \x03(\x0b\x32\x43.nvidia.riva.tts.RivaSynthesisConfigResponse.Config.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*e\n\rAudioEncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x0e\n\nLINEAR_PCM\x10\x01\x12\x08\n\x04\x46LAC\x10\x02\x12\t\n\x05MULAW\x10\x03\x12\x0b\n\x07OGGOPUS\x10\x04\x12\x08\n\x04\x41LAW\x10\x14\x32\xda\x02\n\x13RivaSpeechSynthesis\x12\x61\n\nSynthesize\x12(.nvidia.riva.tts.SynthesizeSpeechRequest\x1a).nvidia.riva.tts.SynthesizeSpeechResponse\x12k\n\x10SynthesizeOnline\x12(.nvidia.riva.tts.SynthesizeSpeechRequest\x1a).nvidia.riva.tts.SynthesizeSpeechResponse(\x01\x30\x01\x12s\n\x16GetRivaSynthesisConfig\x12+.nvidia.riva.tts.RivaSynthesisConfigRequest\x1a,.nvidia.riva.tts.RivaSynthesisConfigResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNTHESIZESPEECHREQUEST_CUSTOMCONFIGURATIONENTRY']._serialized_options = b'8\001'
   _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG_PARAMETERSENTRY']._loaded_options = None
   _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_AUDIOENCODING']._serialized_start=1176
-  _globals['_AUDIOENCODING']._serialized_end=1277
+  _globals['_AUDIOENCODING']._serialized_start=1218
+  _globals['_AUDIOENCODING']._serialized_end=1319
   _globals['_REQUESTID']._serialized_start=44
   _globals['_REQUESTID']._serialized_end=70
   _globals['_SYNTHESIZESPEECHREQUEST']._serialized_start=73
@@ -44,19 +44,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNTHESIZESPEECHREQUEST_CUSTOMCONFIGURATIONENTRY']._serialized_start=429
   _globals['_SYNTHESIZESPEECHREQUEST_CUSTOMCONFIGURATIONENTRY']._serialized_end=487
   _globals['_WORDINFO']._serialized_start=489
-  _globals['_WORDINFO']._serialized_end=551
-  _globals['_SYNTHESIZESPEECHRESPONSEMETADATA']._serialized_start=554
-  _globals['_SYNTHESIZESPEECHRESPONSEMETADATA']._serialized_end=697
-  _globals['_SYNTHESIZESPEECHRESPONSE']._serialized_start=700
-  _globals['_SYNTHESIZESPEECHRESPONSE']._serialized_end=846
-  _globals['_RIVASYNTHESISCONFIGREQUEST']._serialized_start=848
-  _globals['_RIVASYNTHESISCONFIGREQUEST']._serialized_end=896
-  _globals['_RIVASYNTHESISCONFIGRESPONSE']._serialized_start=899
-  _globals['_RIVASYNTHESISCONFIGRESPONSE']._serialized_end=1174
-  _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG']._serialized_start=1006
-  _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG']._serialized_end=1174
-  _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG_PARAMETERSENTRY']._serialized_start=1125
-  _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG_PARAMETERSENTRY']._serialized_end=1174
-  _globals['_RIVASPEECHSYNTHESIS']._serialized_start=1280
-  _globals['_RIVASPEECHSYNTHESIS']._serialized_end=1626
+  _globals['_WORDINFO']._serialized_end=593
+  _globals['_SYNTHESIZESPEECHRESPONSEMETADATA']._serialized_start=596
+  _globals['_SYNTHESIZESPEECHRESPONSEMETADATA']._serialized_end=739
+  _globals['_SYNTHESIZESPEECHRESPONSE']._serialized_start=742
+  _globals['_SYNTHESIZESPEECHRESPONSE']._serialized_end=888
+  _globals['_RIVASYNTHESISCONFIGREQUEST']._serialized_start=890
+  _globals['_RIVASYNTHESISCONFIGREQUEST']._serialized_end=938
+  _globals['_RIVASYNTHESISCONFIGRESPONSE']._serialized_start=941
+  _globals['_RIVASYNTHESISCONFIGRESPONSE']._serialized_end=1216
+  _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG']._serialized_start=1048
+  _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG']._serialized_end=1216
+  _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG_PARAMETERSENTRY']._serialized_start=1167
+  _globals['_RIVASYNTHESISCONFIGRESPONSE_CONFIG_PARAMETERSENTRY']._serialized_end=1216
+  _globals['_RIVASPEECHSYNTHESIS']._serialized_start=1322
+  _globals['_RIVASPEECHSYNTHESIS']._serialized_end=1668
 # @@protoc_insertion_point(module_scope)

@@ -11,10 +11,15 @@ import soxr  # type: ignore[import-untyped]  # ships no types
 Samples = npt.NDArray[np.float32]
 """Mono audio, `(n_samples,) float32` in [-1, 1]."""
 
-BYTES_PER_SAMPLE = 2  # LINEAR_PCM is 16-bit
+SILENCE: Samples = np.zeros(0, np.float32)
 
 # One response's audio. Longer ones make a client's buffer jump, shorter ones cost a message each.
 CHUNK_MS = 200
+
+
+def resampled_length(n_samples: int, source_hz: int, target_hz: int) -> int:
+    """How many samples a Resampler makes of `n_samples`, to its end."""
+    return (2 * n_samples * target_hz + source_hz) // (2 * source_hz)
 
 
 class Resampler:
@@ -34,7 +39,7 @@ class Resampler:
 
     def finish(self) -> Samples:
         """What the filter still held. Nothing may be pushed after it."""
-        return self._resampled(np.zeros(0, np.float32), last=True)
+        return self._resampled(SILENCE, last=True)
 
     def _resampled(self, samples: Samples, *, last: bool) -> Samples:
         if self._stream is None:
@@ -50,8 +55,8 @@ def pcm16(samples: Samples) -> bytes:
     return pcm.tobytes()
 
 
-def chunks(pcm: bytes, sample_rate_hz: int) -> Iterator[bytes]:
-    """`pcm` in pieces of at most CHUNK_MS."""
-    size = sample_rate_hz * CHUNK_MS // 1000 * BYTES_PER_SAMPLE
-    for start in range(0, len(pcm), size):
-        yield pcm[start : start + size]
+def pieces(samples: Samples, sample_rate_hz: int) -> Iterator[Samples]:
+    """`samples` in pieces of at most CHUNK_MS."""
+    size = sample_rate_hz * CHUNK_MS // 1000
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]

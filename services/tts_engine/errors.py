@@ -69,8 +69,12 @@ class VoiceNotFound(RequestError):
 class Overloaded(RequestError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
-    def __init__(self, pending: int, retry_after_ms: int) -> None:
-        super().__init__(f"{pending} requests are waiting already; try again in {retry_after_ms} ms")
+    def __init__(self, n_streams: int, retry_after_ms: int, *, of_consumer: bool = False) -> None:
+        whose = "of this consumer " if of_consumer else ""
+        super().__init__(
+            f"{n_streams} streams {whose}are spoken already, and one more would make them stall; "
+            f"try again in {retry_after_ms} ms"
+        )
         self.retry_after_ms = retry_after_ms
 
     @property

@@ -20,11 +20,13 @@ from riva_tts import riva_tts_pb2, riva_tts_pb2_grpc
 
 from tts_engine import logs, systemd
 from tts_engine.errors import StartError
+from tts_engine.library import Library
 from tts_engine.metrics import Metrics
+from tts_engine.model_cache import ModelCache
+from tts_engine.runtime import Runtime
 from tts_engine.service import SpeechService
 from tts_engine.settings import Address, Settings, TcpAddress, UnixAddress
-from tts_engine.voices import Catalogue, load_catalogue
-from tts_engine.workers import Workers
+from tts_engine.workshop import Workshop
 
 SERVICE_NAME = riva_tts_pb2.DESCRIPTOR.services_by_name["RivaSpeechSynthesis"].full_name
 # Owner and group: the gateway reaches the engine by a group of its own, nobody else does.
@@ -38,21 +40,38 @@ _SERVER_OPTIONS = [("grpc.so_reuseport", 0)]
 
 def run(settings: Settings) -> None:
     """Load the voices and serve until SIGTERM or SIGINT. Raises StartError."""
-    metrics = Metrics()
-    catalogue = load_catalogue(settings.voices, settings.default_voice)
-    metrics.voices_loaded.set(len(catalogue.loaded))
-    metrics.voices_refused.set(len(catalogue.refused))
-    asyncio.run(_serve(settings, catalogue, metrics))
+    runtime = Runtime(settings.precision, settings.provider)
+    runtime.check()
+    asyncio.run(_serve(settings, ModelCache(settings.cache, runtime), Metrics()))
 
 
-async def _serve(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> None:
-    workers = Workers(settings.threads, settings.max_pending, metrics)
-    service = SpeechService(catalogue, workers, metrics)
+async def _serve(settings: Settings, cache: ModelCache, metrics: Metrics) -> None:
+    library = Library(
+        settings.voices,
+        default=settings.default_voice,
+        preload=settings.preload,
+        memory_bytes=settings.voices_memory_bytes,
+        cache=cache,
+        on_change=metrics.show_voices,
+    )
+    await library.open()
+    workshop = Workshop(settings.threads, settings.max_streams, metrics)
+    try:
+        await workshop.measure(next(iter(library.loaded.values())))
+        await _serve_voices(settings, library, workshop)
+    finally:
+        workshop.close()
+    logs.info("stopped")
+
+
+async def _serve_voices(settings: Settings, library: Library, workshop: Workshop) -> None:
+    service = SpeechService(library, workshop)
     server = grpc.aio.server(options=_SERVER_OPTIONS)
     riva_tts_pb2_grpc.add_RivaSpeechSynthesisServicer_to_server(service, server)  # type: ignore[no-untyped-call]  # generated
     liveness = await _add_health(server)
     address = _bind(server, settings.listen)
-    with _metrics_endpoint(settings.metrics, metrics) as metrics_address:
+    watching = asyncio.create_task(library.watch())
+    with _metrics_endpoint(settings.metrics, workshop.metrics) as metrics_address:
         await server.start()
         stop = _stop_signal()
         systemd.notify("READY=1")
@@ -60,18 +79,18 @@ async def _serve(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> 
             "ready",
             listen=address,
             metrics=metrics_address or "off",
-            voices=",".join(catalogue.loaded),
-            default_voice=catalogue.default,
+            voices=",".join(library.known),
+            default_voice=library.default,
             threads=settings.threads,
+            capacity=workshop.admission.capacity,
         )
         await stop.wait()
         systemd.notify("STOPPING=1")
         logs.info("draining", grace_s=settings.grace_s)
+        watching.cancel()
         await liveness.enter_graceful_shutdown()
         service.drain()
         await server.stop(settings.grace_s)
-        workers.close()
-    logs.info("stopped")
 
 
 def _stop_signal() -> asyncio.Event:

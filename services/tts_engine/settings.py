@@ -6,10 +6,14 @@ import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
+from tts_engine.runtime import Precision, Provider
+
 T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
 
 ENVIRONMENT_PREFIX = "TTS_ENGINE_"
 # The kernel's limit for a socket's path: sockaddr_un holds 108 bytes, the last one a NUL.
@@ -40,15 +44,21 @@ Address = TcpAddress | UnixAddress
 class Settings:
     """What the engine is told from outside.
 
-    `metrics` is None where no metrics are served; `default_voice` is None for the first voice by name.
+    `metrics` is None where no metrics are served; `default_voice` is None for the first voice by name;
+    `preload` is empty for all voices that fit; `cache` is None where nothing is kept.
     """
 
     listen: Address
     voices: Path
     default_voice: str | None
     metrics: TcpAddress | None
+    preload: tuple[str, ...]
+    voices_memory_bytes: int
+    cache: Path | None
+    precision: Precision
+    provider: Provider
     threads: int
-    max_pending: int
+    max_streams: int
     grace_s: float
 
 
@@ -87,6 +97,30 @@ def _parse_count(value: str) -> int:
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 4096:
         raise ValueError("must be a whole number from 1 to 4096")
     return int(value)
+
+
+def _parse_optional_directory(value: str) -> Path | None:
+    return _parse_directory(value) if value else None
+
+
+def _parse_names(value: str) -> tuple[str, ...]:
+    return tuple(name for part in value.split(",") if (name := part.strip()))
+
+
+def _parse_megabytes(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 2**20:
+        raise ValueError("must be a whole number of MiB from 1 to 1048576")
+    return int(value) * 2**20
+
+
+def _parse_member(choices: type[E]) -> Callable[[str], E]:
+    def parse(value: str) -> E:
+        names = [choice.value for choice in choices]
+        if value not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return choices(value)
+
+    return parse
 
 
 def _parse_grace(value: str) -> float:
@@ -149,9 +183,16 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     options.declare("listen", "127.0.0.1:50051", "ADDRESS", "HOST:PORT or unix:/PATH to serve gRPC on")
     options.declare("voices", "/var/lib/voices", "DIR", "directory with NAME.onnx and NAME.onnx.json")
     options.declare("default_voice", "", "NAME", "voice where a request names none; none: the first by name")
+    options.declare("preload", "", "NAME,…", "voices to load at start; none: by name, as many as fit")
+    options.declare("voices_memory", "2048", "MiB", "most memory for voices; the least used one goes first")
+    options.declare("cache", "", "DIR", "keep cut and optimised models there; none: make them at each start")
+    options.declare(
+        "precision", "fp32", "fp32|bf16", "of the decoder; bf16 needs OpenVINO, and a CPU that has it"
+    )
+    options.declare("provider", "cpu", "cpu|cuda", "where onnxruntime runs the voices")
     options.declare("metrics", "127.0.0.1:9101", "HOST:PORT", "serve Prometheus metrics there; '' for not")
     options.declare("threads", cores, "N", "synthesis threads, one core each")
-    options.declare("max_pending", "64", "N", "texts in work before new callers are told to come later")
+    options.declare("max_streams", "256", "N", "most streams at a time, however fast this host is")
     options.declare("grace_s", "10", "SECONDS", "time to finish what was begun after SIGTERM")
     options.read()
     return Settings(
@@ -159,7 +200,12 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         voices=options.value("voices", _parse_directory),
         default_voice=options.value("default_voice", str) or None,
         metrics=options.value("metrics", _parse_metrics),
+        preload=options.value("preload", _parse_names),
+        voices_memory_bytes=options.value("voices_memory", _parse_megabytes),
+        cache=options.value("cache", _parse_optional_directory),
+        precision=options.value("precision", _parse_member(Precision)),
+        provider=options.value("provider", _parse_member(Provider)),
         threads=options.value("threads", _parse_count),
-        max_pending=options.value("max_pending", _parse_count),
+        max_streams=options.value("max_streams", _parse_count),
         grace_s=options.value("grace_s", _parse_grace),
     )

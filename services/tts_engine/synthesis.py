@@ -1,18 +1,20 @@
-"""A segment's text into phonemes, and phonemes into audio. Blocking, so for worker threads only."""
+"""A segment's text into utterances, and an utterance into audio. Blocking, so for worker threads only."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-from piper.config import SynthesisConfig
-
 from tts_engine import logs
-from tts_engine.audio import Samples
+from tts_engine.alignment import PhonemeIds, phoneme_ids
+from tts_engine.audio import SILENCE, Samples
 from tts_engine.errors import SynthesisFailed
-from tts_engine.voices import ORT_ERRORS, Voice
+from tts_engine.model import Scales
+from tts_engine.model_cache import MODEL_ERRORS
+from tts_engine.phonemes import Phonemes, Phonemizer
+from tts_engine.voices import Voice, trial_ids
 
 # A number of 200 digits is 200 characters of text and thousands of phonemes. The encoder's cost grows faster
 # than the length (0.25 ms per id at 400 ids, 0.66 at 2000), and each phoneme is two ids: itself and a pad.
@@ -31,78 +33,68 @@ class Style:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One run of the model: its phoneme ids, with begin, end and pads."""
+    """One run of the model. Without ids it has text, but nothing to say."""
 
-    phoneme_ids: Sequence[int]
-
-
-@dataclass(frozen=True)
-class Speech:
-    """One utterance, spoken at the voice's own rate.
-
-    `durations_s` is `(n_phoneme_ids,) float32` in seconds, summing to the audio's length; None where the
-    voice's graph does not tell.
-    """
-
-    samples: Samples
-    durations_s: npt.NDArray[np.float32] | None
+    phonemes: Phonemes
+    ids: PhonemeIds
 
 
-def phonemize(voice: Voice, text: str) -> list[Utterance]:
-    """The utterances that speak `text`, in order; none where there is nothing to say.
+def utterances(phonemizer: Phonemizer, voice: Voice, text: str) -> list[Utterance]:
+    """What speaks `text`, in order; their texts, joined, are `text`.
 
     espeak keeps its state in the process and holds the interpreter's lock (172 ms for 100 kB): call with one
-    segment at a time, from one thread.
+    segment at a time, from the phonemizer's thread.
     """
-    sentences = [sentence for sentence in voice.piper.phonemize(text) if sentence]
-    return [
-        Utterance(voice.piper.phonemes_to_ids(list(part)))
-        for part in _parts(_joined(sentences))
-        if any(phoneme.isalnum() for phoneme in part)
-    ]
+    config = voice.info.config
+    parts = phonemizer.phonemize(config, text).parts(MAX_UTTERANCE_PHONEMES)
+    return [Utterance(part, phoneme_ids(config, part.phonemes)) for part in parts]
 
 
-def _joined(sentences: Sequence[Sequence[str]]) -> list[str]:
-    """One list for what espeak took for several sentences ("Mr." ends one for espeak, not for us)."""
-    phonemes: list[str] = []
-    for sentence in sentences:
-        if phonemes:
-            if phonemes[-1] == ".":
-                phonemes.pop()
-            phonemes.append(" ")
-        phonemes.extend(sentence)
-    return phonemes
+class Speech:
+    """One utterance while it is spoken. `work_s`: what it cost so far, in seconds of a thread."""
+
+    def __init__(self, voice: Voice, ids: Sequence[int], style: Style, seed: Sequence[int]) -> None:
+        """Run the encoder. Raises SynthesisFailed."""
+        self.work_s = 0.0
+        self._voice = voice
+        with self._measured():
+            rendering = voice.model.render(ids, _scales(style, voice), style.speaker, seed)
+        self.durations = rendering.durations
+        self.n_samples = rendering.n_samples
+        self._windows = rendering.windows()
+
+    def next_window(self) -> Samples:
+        """The next samples, at the voice's rate; none after the last window. Raises SynthesisFailed."""
+        with self._measured():
+            return next(self._windows, SILENCE)
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        except MODEL_ERRORS as error:
+            logs.error("synthesis_failed", voice=self._voice.info.name, reason=error)
+            raise SynthesisFailed(self._voice.info.name) from None
+        finally:
+            self.work_s += time.perf_counter() - begin
 
 
-def _parts(phonemes: Sequence[str]) -> Iterator[Sequence[str]]:
-    while len(phonemes) > MAX_UTTERANCE_PHONEMES:
-        head = phonemes[:MAX_UTTERANCE_PHONEMES]
-        spaces = [index + 1 for index, phoneme in enumerate(head) if phoneme == " "]
-        cut = spaces[-1] if spaces else MAX_UTTERANCE_PHONEMES
-        yield phonemes[:cut]
-        phonemes = phonemes[cut:]
-    yield phonemes
-
-
-def synthesize(voice: Voice, utterance: Utterance, style: Style) -> Speech:
-    """Speak one utterance, whole. Raises SynthesisFailed."""
-    config = SynthesisConfig(
-        speaker_id=style.speaker,
-        length_scale=style.length_scale,
-        noise_scale=style.noise_scale,
-        noise_w_scale=style.noise_w_scale,
-    )
-    try:
-        result = voice.piper.phoneme_ids_to_audio(list(utterance.phoneme_ids), config, voice.has_durations)
-    except ORT_ERRORS as error:
-        logs.error("synthesis_failed", voice=voice.name, reason=error)
-        raise SynthesisFailed(voice.name) from None
-    samples, durations = result if isinstance(result, tuple) else (result, None)
-    return Speech(
-        samples=np.atleast_1d(samples).astype(np.float32, copy=False),
-        durations_s=None if durations is None else _seconds(np.atleast_1d(durations), voice.sample_rate_hz),
+def _scales(style: Style, voice: Voice) -> Scales:
+    config = voice.info.config
+    return Scales(
+        noise=config.noise_scale if style.noise_scale is None else style.noise_scale,
+        length=config.length_scale if style.length_scale is None else style.length_scale,
+        noise_w=config.noise_w_scale if style.noise_w_scale is None else style.noise_w_scale,
     )
 
 
-def _seconds(samples: npt.NDArray[np.int64], sample_rate_hz: int) -> npt.NDArray[np.float32]:
-    return (samples / sample_rate_hz).astype(np.float32)
+def trial(voice: Voice) -> tuple[float, float]:
+    """Speak some of the voice's phonemes. Returns seconds of work, and of audio. Raises SynthesisFailed."""
+    work_s = audio_s = 0.0
+    for _ in range(2):  # the first run of a graph allocates
+        speech = Speech(voice, trial_ids(voice.info.config), Style(), (0,))
+        while len(speech.next_window()):
+            pass
+        work_s, audio_s = speech.work_s, speech.n_samples / voice.sample_rate_hz
+    return work_s, audio_s

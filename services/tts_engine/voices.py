@@ -1,15 +1,9 @@
-"""Voices on disk: what is there, what is whole, what can speak.
-
-A voice is NAME.onnx (the model) and NAME.onnx.json (its configuration) in one directory. Where
-NAME.onnx.sha256 or SHA256SUMS names a digest for one of the two files, the file must have it.
-"""
+"""Voices: what one says of itself, and one that can speak."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-import time
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,189 +11,148 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]  # ships no types
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # type: ignore[import-untyped]
 from piper.config import PhonemeType, PiperConfig
-from piper.voice import PiperVoice
+from piper.const import BOS, EOS, PAD
+from piper.phoneme_ids import DEFAULT_PHONEME_ID_MAP
 
-from tts_engine import logs
-from tts_engine.errors import StartError, VoiceNotFound, VoiceRefused
-
-# onnxruntime's exceptions have no common base; these are what a broken or foreign model raises.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    ort_errors.EPFail,
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NotFound,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
-
-# What Piper adds to these where a voice's files do not fit together.
-TRY_OUT_ERRORS: tuple[type[Exception], ...] = (*ORT_ERRORS, KeyError, ValueError, RuntimeError)
+from tts_engine.alignment import phoneme_ids
+from tts_engine.audio import Samples
+from tts_engine.errors import VoiceRefused
+from tts_engine.model import Model, Scales
+from tts_engine.model_cache import ModelCache
+from tts_engine.voice_files import VoiceFiles
 
 # Piper's other phonemizers need packages or models that are not here, one of them a download at first use.
-PHONEME_TYPES = (PhonemeType.ESPEAK, PhonemeType.TEXT)
+PHONEME_TYPES = (PhonemeType.ESPEAK, PhonemeType.TEXT, PhonemeType.PINYIN)
 
 # The only speaker of a voice without named ones; Riva clients show and send VOICE.SPEAKER.
 ONLY_SPEAKER = "default"
 
-# Where a VITS graph exported by Piper rounds the predicted durations up to whole frames.
-DURATIONS_TENSOR = b"/Ceil_output_0"
+# What a loaded voice takes of the process's memory, per byte of its model's file: the weights and, of some of
+# them, onnxruntime's copy in the order its kernels read. Measured on Piper's medium voices, with what a first
+# utterance leaves: 1.33 for the first of a process, 1.19 for each more.
+MEMORY_PER_MODEL_BYTE = 1.35
 
-_SUM_LINE = re.compile(r"(?P<digest>[0-9a-fA-F]{64})(?:\s+\*?(?P<file>.+))?")
+# About two seconds of speech: enough for several of a decoder's windows.
+_TRIAL_PHONEMES = 40
+_SILENT = Scales(noise=0.0, length=1.0, noise_w=0.0)
 
 
 @dataclass(frozen=True)
-class Voice:
-    """A voice that can speak.
+class VoiceInfo:
+    """What a voice's configuration says.
 
-    `language` as in "en-US"; `speakers` maps names to the model's ids, one entry at least; `has_durations`
-    tells whether the graph gives the duration of each phoneme.
+    `language` as in "en-US"; `speakers` maps names to the model's ids, one entry at least.
     """
 
     name: str
     language: str
     speakers: Mapping[str, int]
-    piper: PiperVoice
-    has_durations: bool
+    config: PiperConfig
 
     @property
     def sample_rate_hz(self) -> int:
-        return self.piper.config.sample_rate
+        return self.config.sample_rate
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """The voices of one directory. Of `refused`, the reason by name. `default` is a name of either."""
+class Voice:
+    """A voice that can speak. `memory_bytes` is an estimate, see MEMORY_PER_MODEL_BYTE."""
 
-    loaded: Mapping[str, Voice]
-    refused: Mapping[str, str]
-    default: str
+    info: VoiceInfo
+    model: Model
+    memory_bytes: int
 
-    def find(self, name: str) -> tuple[Voice, str | None]:
-        """The voice, and the speaker if `name` is VOICE.SPEAKER; '' is the default. Raises VoiceNotFound."""
-        name = name or self.default
-        if name in self.loaded:
-            return self.loaded[name], None
-        if name in self.refused:
-            raise VoiceNotFound(name, self.loaded, f"it was refused at start: {self.refused[name]}")
-        voice, _, speaker = name.rpartition(".")
-        if voice in self.loaded and speaker in self.loaded[voice].speakers:
-            return self.loaded[voice], speaker
-        raise VoiceNotFound(name, self.loaded)
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.info.sample_rate_hz
 
 
-def load_catalogue(directory: Path, default: str | None) -> Catalogue:
-    """Load every voice of `directory`; a voice that cannot be used is refused by name, and the others serve.
-
-    Raises StartError where none can speak, or where `default` is no voice of the directory.
-    """
-    names = _names(directory)
-    if default is not None and default not in names:
-        raise StartError(
-            f"default voice {default!r} is not in {directory}; voices there: {', '.join(names)}. "
-            "Set --default-voice (TTS_ENGINE_DEFAULT_VOICE) to one of them"
-        )
-    loaded: dict[str, Voice] = {}
-    refused: dict[str, str] = {}
-    for name in names:
-        started = time.monotonic()
-        try:
-            voice = loaded[name] = load_voice(directory, name)
-        except VoiceRefused as error:
-            refused[name] = error.reason
-            logs.error("voice_refused", voice=name, reason=error.reason)
-        else:
-            logs.info(
-                "voice_loaded",
-                voice=name,
-                language=voice.language,
-                sample_rate_hz=voice.sample_rate_hz,
-                seconds=time.monotonic() - started,
-            )
-    if not loaded:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-        raise StartError(f"no voice in {directory} can be used ({reasons}). Install the voice again")
-    return Catalogue(MappingProxyType(loaded), MappingProxyType(refused), default or next(iter(loaded)))
+def speaker_names(info: VoiceInfo) -> Sequence[str]:
+    """Names, ordered by the model's ids."""
+    return sorted(info.speakers, key=info.speakers.__getitem__)
 
 
-def _names(directory: Path) -> list[str]:
-    try:
-        names = sorted(
-            path.name.removesuffix(".onnx") for path in directory.iterdir() if path.suffix == ".onnx"
-        )
-    except OSError as error:
-        raise StartError(
-            f"cannot read the voices directory {directory}: {error.strerror}. "
-            "Create it with a Piper voice in it, or name another with --voices (TTS_ENGINE_VOICES)"
-        ) from None
-    if not names:
-        raise StartError(
-            f"no voice in {directory}: looked for NAME.onnx with NAME.onnx.json. "
-            "Put a Piper voice there, or name another directory with --voices (TTS_ENGINE_VOICES)"
-        )
-    return names
+def memory_bytes(model_bytes: int) -> int:
+    """What a voice takes once it is loaded, by the size of its model's file."""
+    return math.ceil(model_bytes * MEMORY_PER_MODEL_BYTE)
 
 
-def load_voice(directory: Path, name: str) -> Voice:
-    """Check and load one voice. Raises VoiceRefused."""
-    model_file = directory / f"{name}.onnx"
-    config_file = directory / f"{name}.onnx.json"
-    sums = _sums(directory, name)
-    model = _checked_bytes(name, model_file, sums)
-    raw = _parse_config(name, config_file, _checked_bytes(name, config_file, sums))
-    config = _piper_config(name, config_file, raw)
-    session = _session(name, model_file, model)
-    piper = PiperVoice(session=session, config=config)
-    _try_out(name, piper)
-    return Voice(
-        name=name,
+def read_info(files: VoiceFiles) -> VoiceInfo:
+    """From the configuration alone. Raises VoiceRefused."""
+    file = files.config_file
+    raw = _parsed(files.name, file, files.read(file))
+    config = _piper_config(files.name, file, raw)
+    return VoiceInfo(
+        name=files.name,
         language=_language(raw, config),
         speakers=MappingProxyType(dict(config.speaker_id_map) or _numbered_speakers(config)),
-        piper=piper,
-        has_durations=len(session.get_outputs()) > 1,
+        config=config,
     )
 
 
-def _sums(directory: Path, name: str) -> dict[str, str]:
-    """Digests by file name, from SHA256SUMS and NAME.onnx.sha256; the latter wins."""
-    sums: dict[str, str] = {}
-    for file, unnamed in (
-        (directory / "SHA256SUMS", None),
-        (directory / f"{name}.onnx.sha256", f"{name}.onnx"),
-    ):
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            raise VoiceRefused(name, f"cannot read {file}: {error}") from None
-        for line in lines:
-            match = _SUM_LINE.fullmatch(line.strip())
-            target = match and (match["file"] or unnamed)
-            if match and target:
-                sums[Path(target).name] = match["digest"].lower()
-    return sums
-
-
-def _checked_bytes(name: str, file: Path, sums: Mapping[str, str]) -> bytes:
+def load_voice(files: VoiceFiles, info: VoiceInfo, cache: ModelCache) -> Voice:
+    """Takes 0.7 s, or 4 s where the cache does not have the model. Raises VoiceRefused."""
+    file = files.model_file
+    content = files.read(file)
+    ids = trial_ids(info.config)
+    # A model is a program from outside, and what it raises, by way of onnx, onnxruntime and the cut, is
+    # whatever it happens to trip over. None of it may take down the other voices.
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise VoiceRefused(name, f"cannot read {file}: {error.strerror}") from None
-    expected = sums.get(file.name)
-    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
-        raise VoiceRefused(name, f"{file} is corrupt: its SHA-256 is not the expected {expected}")
-    return content
+        model = cache.load(content, ids)
+    except Exception as error:
+        raise VoiceRefused(info.name, f"{file} is corrupt or not a Piper model: {_one_line(error)}") from None
+    try:
+        _try_out(info, model, ids)
+    except VoiceRefused:
+        raise
+    except Exception as error:
+        raise VoiceRefused(
+            info.name, f"{file} cannot speak as its configuration says: {_one_line(error)}"
+        ) from None
+    return Voice(info, model, memory_bytes(len(content)))
 
 
-def _parse_config(name: str, file: Path, content: bytes) -> dict[str, Any]:
+def trial_ids(config: PiperConfig) -> Sequence[int]:
+    """An utterance of what the voice knows: the first symbols, and the one with the highest id."""
+    known = config.phoneme_id_map or DEFAULT_PHONEME_ID_MAP
+    symbols = [symbol for symbol in known if symbol not in (BOS, EOS, PAD)]
+    highest = max(symbols, key=lambda symbol: max(known[symbol]))
+    return phoneme_ids(config, [*symbols[:_TRIAL_PHONEMES], highest]).ids
+
+
+def _try_out(info: VoiceInfo, model: Model, ids: Sequence[int]) -> None:
+    """Speak: where model and configuration do not fit together, it shows here and not at a user."""
+    first, last = (
+        _speech(model, ids, speaker) for speaker in (min(info.speakers.values()), max(info.speakers.values()))
+    )
+    if not len(first) or not np.isfinite(first).all():
+        raise VoiceRefused(info.name, "it cannot speak: the model's output is no audio")
+    if len(info.speakers) > 1 and np.array_equal(first, last):
+        raise VoiceRefused(
+            info.name,
+            f"its configuration has {len(info.speakers)} speakers, but they all sound the same: "
+            "model and configuration are of different voices",
+        )
+
+
+def _speech(model: Model, ids: Sequence[int], speaker: int) -> Samples:
+    windows = model.render(ids, _SILENT, speaker, (0,)).windows()
+    return np.concatenate([np.zeros(0, np.float32), *windows])
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__} {' '.join(str(error).split())}"
+
+
+def _parsed(name: str, file: Path, content: bytes) -> dict[str, Any]:
     try:
         raw = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise VoiceRefused(name, f"{file} is not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise VoiceRefused(name, f"{file} is not a JSON object")
@@ -214,57 +167,32 @@ def _piper_config(name: str, file: Path, raw: dict[str, Any]) -> PiperConfig:
             name, f"{file} is not a Piper voice's configuration: {type(error).__name__} {error}"
         ) from None
     if config.phoneme_type not in PHONEME_TYPES:
+        supported = ", ".join(kind.value for kind in PHONEME_TYPES)
         raise VoiceRefused(
-            name, f"its phonemizer {config.phoneme_type.value!r} is not supported, only espeak and text"
+            name, f"its phonemizer {config.phoneme_type.value!r} is not supported, only {supported}"
         )
+    for key, ok in _valid(config).items():
+        if not ok:
+            raise VoiceRefused(name, f"{file} is not a Piper voice's configuration: its {key} is malformed")
     return config
 
 
-def _session(name: str, file: Path, model: bytes) -> onnxruntime.InferenceSession:
-    """One session for all threads: each run uses its caller's thread only, and none spins while it waits."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Costs no time, and gives the memory of a long sentence back when it is spoken.
-    options.enable_cpu_mem_arena = False
-    providers = ["CPUExecutionProvider"]
-    if DURATIONS_TENSOR in model:
-        try:
-            return onnxruntime.InferenceSession(_with_output(model, DURATIONS_TENSOR), options, providers)
-        except ORT_ERRORS:
-            logs.info("durations_unavailable", voice=name)
-    try:
-        return onnxruntime.InferenceSession(model, options, providers)
-    except ORT_ERRORS as error:
-        raise VoiceRefused(name, f"{file} is corrupt or not an ONNX model: {error}") from None
+def _valid(config: PiperConfig) -> dict[str, bool]:
+    """What PiperConfig takes unseen, and whether it is what it should be."""
+    symbols, speakers = config.phoneme_id_map, config.speaker_id_map
+    return {
+        "audio.sample_rate": _is_count(config.sample_rate) and config.sample_rate > 0,
+        "espeak.voice": isinstance(config.espeak_voice, str),
+        "num_speakers": _is_count(config.num_speakers),
+        "speaker_id_map": isinstance(speakers, dict) and all(map(_is_count, speakers.values())),
+        "phoneme_id_map": isinstance(symbols, dict)
+        and (not symbols or {BOS, EOS, PAD} < set(symbols))  # an empty one stands for Piper's own
+        and all(isinstance(ids, list) and ids and all(map(_is_count, ids)) for ids in symbols.values()),
+    }
 
 
-def _with_output(model: bytes, tensor: bytes) -> bytes:
-    """`model` with `tensor` as one more output of its graph.
-
-    Protobuf merges a message field that occurs twice, so a second `graph` with nothing but the output,
-    appended to the file's bytes, adds it without an ONNX library. Field numbers from onnx.proto:
-    ModelProto.graph 7, GraphProto.output 12, ValueInfoProto.name 1.
-    """
-    return model + _field(7, _field(12, _field(1, tensor)))
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    if number > 15 or len(payload) > 127:
-        raise ValueError("needs a longer varint")
-    return bytes([number << 3 | 2, len(payload)]) + payload
-
-
-def _try_out(name: str, piper: PiperVoice) -> None:
-    """Speak a letter: what does not fit together (model, ids, espeak's voice) shows here, not at a user."""
-    try:
-        phonemes = piper.phonemize("a")
-        audio = piper.phoneme_ids_to_audio(piper.phonemes_to_ids([p for part in phonemes for p in part]))
-    except TRY_OUT_ERRORS as error:
-        raise VoiceRefused(name, f"it cannot speak: {type(error).__name__} {error}") from None
-    if not isinstance(audio, np.ndarray) or audio.ndim != 1 or not np.isfinite(audio).all():
-        raise VoiceRefused(name, "it cannot speak: the model's output is no audio")
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def _language(raw: Mapping[str, Any], config: PiperConfig) -> str:
@@ -279,8 +207,3 @@ def _numbered_speakers(config: PiperConfig) -> dict[str, int]:
     if config.num_speakers <= 1:
         return {ONLY_SPEAKER: 0}
     return {str(number): number for number in range(config.num_speakers)}
-
-
-def speaker_names(voice: Voice) -> Sequence[str]:
-    """Names, ordered by the model's ids."""
-    return sorted(voice.speakers, key=voice.speakers.__getitem__)

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 FRAME_HEADER = struct.Struct("<q")
 # A client is told to come back after a restart, which takes about this.
 RESTART_RETRY_MS = 1000
+# Seeds, and offsets of segments, are below this: one number holds both.
+SEED_STEP = 2**31
 # For the last words to a client that may be gone.
 CLOSE_TIMEOUT_S = 1.0
 
@@ -210,8 +212,9 @@ class Connection:
             language=self._voice.language,
             sample_rate=self._start.audio.sample_rate,
             speed=self._start.speed,
-            seed=self._start.seed,
+            seed=_segment_seed(self._start.seed, segment),
             alignment=self._engine.alignment(self._start.alignment),
+            consumer=self._consumer,
         )
 
     async def _until_audio_is_wanted(self) -> None:
@@ -308,3 +311,8 @@ class Connection:
     def _log_fields(self) -> dict[str, str]:
         """Only the first half of the session's name: whole, with the key, it would open the session."""
         return {"session": self._session_id[:16], "consumer": self._consumer}
+
+
+def _segment_seed(seed: int | None, segment: Segment) -> int | None:
+    """Another for each segment, so that two equal sentences differ; the same wherever the segment is made."""
+    return None if seed is None else seed * SEED_STEP + segment.text_offset

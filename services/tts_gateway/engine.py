@@ -20,7 +20,10 @@ class Voice:
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """One segment to speak. ``sample_rate`` is the wanted one, in Hz; ``speed`` 2.0 takes half the time."""
+    """One segment to speak, for ``consumer``.
+
+    ``sample_rate`` is the wanted one, in Hz; ``speed`` 2.0 takes half the time. ``seed`` is its own.
+    """
 
     text: str
     voice: str
@@ -29,6 +32,7 @@ class SpeechRequest:
     speed: float
     seed: int | None
     alignment: AlignmentKind
+    consumer: str
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import accumulate
 
+from segmentation.segmenter import Segmenter
+
 from tts_gateway.credit import Credit
 from tts_gateway.engine import SpeechChunk, Units
 from tts_gateway.errors import (
@@ -55,7 +57,6 @@ from tts_gateway.messages import (
     Started,
     Text,
 )
-from tts_gateway.segmenter import Segmenter
 
 BYTES_PER_SAMPLE = 2
 ENCODINGS = ("pcm_s16le",)

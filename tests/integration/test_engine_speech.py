@@ -145,19 +145,19 @@ def test_the_longest_text_streams(engine: Engine, stub: RivaSpeechSynthesisStub)
 
 
 def test_cancel_stops_the_work(engine: Engine, stub: RivaSpeechSynthesisStub) -> None:
-    jobs = f'tts_engine_synthesis_seconds_count{{voice="{VOICE}"}}'
+    windows = f'tts_engine_windows_total{{voice="{VOICE}"}}'
     cancelled = 'tts_engine_requests_total{code="CANCELLED",rpc="SynthesizeOnline"}'
     before = wait_idle(engine)
-    text = "This is one sentence of many, long enough to take a while. " * 100
+    text = "This is one sentence of many, long enough to take a while. " * 1000
     call = stub.SynthesizeOnline(iter([riva.SynthesizeSpeechRequest(text=text)]), timeout=DEADLINE_S)
     assert next(iter(call)).audio
     call.cancel()
     after = wait_idle(engine)
     assert after[cancelled] == before.get(cancelled, 0) + 1
-    assert after[jobs] - before.get(jobs, 0) < 50  # of 100: what was begun before the cancel came
-    # Texts of one job each. The cancelled one's last job may still have run when the engine was seen idle.
-    speak(stub, ["Hello."] * 3)
-    assert engine.scrape()[jobs] - after[jobs] <= 4
+    assert after[windows] - before.get(windows, 0) < 1000  # of 7000: what was begun before the cancel came
+    # A text of one window. The cancelled one's last may still have run when the engine was seen idle.
+    speak(stub, ["Hello."])
+    assert engine.scrape()[windows] - after[windows] <= 2
 
 
 def wait_idle(engine: Engine) -> dict[str, float]:
@@ -165,7 +165,7 @@ def wait_idle(engine: Engine) -> dict[str, float]:
     deadline = time.monotonic() + DEADLINE_S
     while True:
         scraped = engine.scrape()
-        if not scraped["tts_engine_pending_texts"] and not any(
+        if not scraped["tts_engine_streams"] and not any(
             value for name, value in scraped.items() if name.startswith("tts_engine_in_flight")
         ):
             return scraped
@@ -208,6 +208,22 @@ def test_a_reader_who_stops_is_not_synthesized_for(engine: Engine, stub: RivaSpe
             grpc.StatusCode.INVALID_ARGUMENT,
             ["speaker", "'7'", "default"],
         ),
+        (
+            {"custom_configuration": {"seed": "-1"}},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            ["'seed'", "'-1'", "whole number"],
+        ),
+        (
+            {"custom_configuration": {"alignment": "line"}},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            ["alignment", "'line'", "none, word, char"],
+        ),
+        (
+            {"custom_configuration": {"sample_format": "f32"}, "encoding": riva.ALAW},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            ["sample_format", "LINEAR_PCM"],
+        ),
+        ({"custom_configuration": {"pitch": "1"}}, grpc.StatusCode.INVALID_ARGUMENT, ["'pitch'", "seed"]),
         ({"text": "x" * 100_001}, grpc.StatusCode.INVALID_ARGUMENT, ["text", "100001", "100000"]),
         ({"text": "Long. " * 3000}, grpc.StatusCode.INVALID_ARGUMENT, ["one message", "SynthesizeOnline"]),
     ],
@@ -254,13 +270,17 @@ def test_metrics(engine: Engine, stub: RivaSpeechSynthesisStub) -> None:
 
     voice = f'{{voice="{VOICE}"}}'
     assert grown('tts_engine_requests_total{code="OK",rpc="SynthesizeOnline"}') == 1
-    assert grown(f"tts_engine_characters_total{voice}") == len("Hello there.Good bye.")
+    assert grown(f"tts_engine_characters_total{voice}") == len("Hello there. Good bye.")
     assert grown(f"tts_engine_audio_seconds_total{voice}") == pytest.approx(len(audio) / 2 / VOICE_RATE_HZ)
-    assert grown(f"tts_engine_synthesis_seconds_count{voice}") == 2
+    assert grown(f"tts_engine_windows_total{voice}") >= 2
     assert grown(f"tts_engine_rtf_count{voice}") == 2
     assert grown('tts_engine_first_audio_seconds_count{rpc="SynthesizeOnline"}') == 1
     assert after["tts_engine_voices_loaded"] == 1
-    assert after["tts_engine_voices_refused"] == 0
+    assert after["tts_engine_voices_known"] == 1
+    assert after["tts_engine_voices_refused"] == after["tts_engine_voices_whole"] == 0
+    assert after["tts_engine_voices_bytes"] > 50e6
+    assert after["tts_engine_capacity"] > 0
+    assert after["tts_engine_deadlines_missed_total"] >= 0
     assert after["tts_engine_jobs_queued"] == 0
     assert after["process_resident_memory_bytes"] > 0
 

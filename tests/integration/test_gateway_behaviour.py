@@ -78,6 +78,33 @@ async def test_frames_last_from_20_to_200_ms(websocket: ClientConnection) -> Non
     assert all(20 <= len(pcm) / 2 / 22.05 <= 200 for _, pcm in heard.frames)
 
 
+@pytest.mark.parametrize("alignment", ["char", "word"])
+async def test_alignment_tiles_the_text_and_the_audio(websocket: ClientConnection, alignment: str) -> None:
+    text = "In 1984, Dr. Smith said 你好 ... 😀 and left. Good!"
+    await start(websocket, alignment=alignment, audio={"encoding": "pcm_s16le", "sample_rate": 16000})
+    await send(websocket, "text", text=text)
+    await send(websocket, "end")
+    heard = await hear(websocket, "done")
+    messages = heard.of("alignment")
+    assert "".join(unit for message in messages for unit in message["units"]) == text
+    starts = [start for message in messages for start in message["start_samples"]]
+    ends = [end for message in messages for end in message["end_samples"]]
+    assert starts == [0, *ends[:-1]]
+    assert ends == sorted(ends)
+    assert ends[-1] == heard.samples
+
+
+async def test_a_seed_makes_it_the_same_again(served: GatewayProcess) -> None:
+    async def spoken() -> bytes:
+        async with connect(served.url, proxy=None) as websocket:
+            await start(websocket, seed=7)
+            await send(websocket, "text", text=TEXT)
+            await send(websocket, "end")
+            return (await hear(websocket, "done")).pcm
+
+    assert await spoken() == await spoken()
+
+
 async def test_flush_speaks_what_is_there(websocket: ClientConnection) -> None:
     await start(websocket)
     await send(websocket, "text", text="Good")

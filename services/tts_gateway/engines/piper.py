@@ -1,4 +1,4 @@
-"""Any server of the NVIDIA Riva text-to-speech API: our tts-engine with Piper's voices, or a real Riva."""
+"""Our tts-engine with Piper's voices, over the NVIDIA Riva text-to-speech API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from riva_tts import riva_tts_pb2 as riva
 
 from tts_gateway import metrics
-from tts_gateway.engine import SpeechChunk, SpeechRequest, Voice
+from tts_gateway.engine import SpeechChunk, SpeechRequest, Units, Voice
 from tts_gateway.errors import Busy, EngineFailed, EngineUnavailable, FatalError
 from tts_gateway.messages import AlignmentKind
 
@@ -34,7 +34,7 @@ CHANNEL_OPTIONS = (
 
 class PiperEngine:
     name = "piper"
-    takes_seed = False
+    takes_seed = True
 
     def __init__(self, target: str, *, timeout_s: float) -> None:
         self._target = target
@@ -65,13 +65,11 @@ class PiperEngine:
         return self._voices
 
     def alignment(self, wanted: AlignmentKind) -> AlignmentKind:
-        # Riva's words carry times but not their place in the text: units could not be exactly the text.
-        return "none"
+        return wanted
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
-        if not any(char.isalnum() for char in request.text):
-            return  # Marks and blanks have no sound, and an engine may refuse them.
-        call = self._synthesize()
+        consumer = request.consumer.encode("ascii", "replace").decode()  # all that gRPC's metadata takes
+        call = self._synthesize(metadata=[("x-consumer", consumer)])
         metrics.ENGINE_REQUESTS.inc()
         try:
             await call.write(_riva_request(request))
@@ -79,7 +77,7 @@ class PiperEngine:
             while (response := await self._next(call)) is not None:
                 if len(response.audio) % 2:
                     raise EngineFailed("The speech engine sent half a sample; see the gateway's log.")
-                yield SpeechChunk(response.audio)
+                yield SpeechChunk(response.audio, _units(response))
         except grpc.aio.AioRpcError as error:
             raise self._error(error.code(), error.trailing_metadata()) from error
         except asyncio.InvalidStateError as error:
@@ -137,8 +135,15 @@ def _voice(model: riva.RivaSynthesisConfigResponse.Config) -> Voice:
     )
 
 
+def _units(response: riva.SynthesizeSpeechResponse) -> Units | None:
+    words = response.meta.words
+    return Units([word.word for word in words], [word.end_sample for word in words]) if words else None
+
+
 def _riva_request(request: SpeechRequest) -> riva.SynthesizeSpeechRequest:
-    knobs = {}
+    knobs: dict[str, str] = {"alignment": request.alignment}
+    if request.seed is not None:
+        knobs["seed"] = str(request.seed)
     if request.speed != 1.0:
         knobs["length_scale"] = f"{1 / request.speed:.6g}"
     return riva.SynthesizeSpeechRequest(

@@ -46,7 +46,10 @@ _LIST_NUMBER = re.compile(r"(?:\A|\n)\s*\d{1,2}\Z")
 
 
 class Segmenter:
-    def __init__(self) -> None:
+    """`early_word_weight`: from where on the first segment may end between two words."""
+
+    def __init__(self, early_word_weight: int = EARLY_WORD_WEIGHT) -> None:
+        self._early_word_weight = early_word_weight
         self._buffer = ""
         self._early = True
 
@@ -58,13 +61,20 @@ class Segmenter:
         """Take text; return the segments it completes."""
         self._buffer += text
         segments: list[str] = []
-        while (length := first_cut(self._buffer, early=self._early)) is not None:
+        while (length := self._first_cut()) is not None:
             segments.append(self._take(length))
         return segments
 
     def flush(self) -> list[str]:
         """Everything held, as it is; the next segment is the first of an utterance."""
         segments = [self._take(len(self._buffer))] if self._buffer else []
+        self._early = True
+        return segments
+
+    def flush_words(self) -> list[str]:
+        """As `flush`, but the last word stays, whose end is not known."""
+        end = max((at + 1 for at, char in enumerate(self._buffer) if char.isspace()), default=0)
+        segments = [self._take(end)] if self._buffer[:end].strip() else []
         self._early = True
         return segments
 
@@ -76,14 +86,21 @@ class Segmenter:
         self._buffer = ""
         self._early = True
 
+    def _first_cut(self) -> int | None:
+        return first_cut(self._buffer, self._early_word_weight if self._early else None)
+
     def _take(self, length: int) -> str:
         segment, self._buffer = self._buffer[:length], self._buffer[length:]
         self._early = False
         return segment
 
 
-def first_cut(text: str, *, early: bool) -> int | None:
-    """Length in code points of the first segment of ``text``; None if more text is needed to tell."""
+def first_cut(text: str, early_word_weight: int | None) -> int | None:
+    """Length in code points of the first segment of ``text``; None if more text is needed to tell.
+
+    `early_word_weight` is None where there is no need to cut early.
+    """
+    early = early_word_weight is not None
     clause_weight = EARLY_CLAUSE_WEIGHT if early else CLAUSE_WEIGHT
     weight = 0
     index = 0
@@ -98,7 +115,7 @@ def first_cut(text: str, *, early: bool) -> int | None:
         elif text[index] == "\n":
             boundary = _newline_boundary(text, index, long_enough=weight >= clause_weight)
         else:
-            long_enough = early and weight >= EARLY_WORD_WEIGHT
+            long_enough = early_word_weight is not None and weight >= early_word_weight
             boundary = end if long_enough and text[index].isspace() else 0
         if boundary != 0:
             return boundary

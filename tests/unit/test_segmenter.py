@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tts_gateway.segmenter import LOOKAHEAD, MAX_WEIGHT, WIDE_WEIGHT, Segmenter, char_weight
+from segmentation.segmenter import LOOKAHEAD, MAX_WEIGHT, WIDE_WEIGHT, Segmenter, char_weight
 
 # Letters, both kinds of marks, quotes, blanks, digits, wide and combining characters: where cuts are decided.
 PROSE = st.text(

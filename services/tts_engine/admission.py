@@ -17,7 +17,7 @@ from tts_engine.playback import Playback
 
 HORIZONS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 # What is planned with; the rest is for I/O, and for a host that is slower in the next second than now.
-HEADROOM = 0.8
+HEADROOM = 0.7
 # A consumer that gives its name may take this much of the host, so that there is room for another one.
 CONSUMER_SHARE = 0.85
 # How long the listener of a new stream may wait for the first sound. Lower, and streams are refused that a

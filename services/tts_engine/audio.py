@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import soxr  # type: ignore[import-untyped]  # ships no types
@@ -12,9 +10,6 @@ Samples = npt.NDArray[np.float32]
 """Mono audio, `(n_samples,) float32` in [-1, 1]."""
 
 SILENCE: Samples = np.zeros(0, np.float32)
-
-# One response's audio. Longer ones make a client's buffer jump, shorter ones cost a message each.
-CHUNK_MS = 200
 
 
 def resampled_length(n_samples: int, source_hz: int, target_hz: int) -> int:
@@ -53,10 +48,3 @@ def pcm16(samples: Samples) -> bytes:
     scaled = np.clip(samples, -1.0, 1.0) * np.float32(32767)
     pcm: npt.NDArray[np.int16] = np.rint(scaled).astype("<i2")
     return pcm.tobytes()
-
-
-def pieces(samples: Samples, sample_rate_hz: int) -> Iterator[Samples]:
-    """`samples` in pieces of at most CHUNK_MS."""
-    size = sample_rate_hz * CHUNK_MS // 1000
-    for start in range(0, len(samples), size):
-        yield samples[start : start + size]

@@ -69,18 +69,18 @@ class _Signal:
     channels: int
 
 
-def carry(model: ModelProto, window: str, channels: int) -> Windowed:
-    """`model` with one output, over windows (1, channels, n) of its input `window`. Raises CannotCarry."""
-    return _Pass(model, window, channels).windowed()
+def carry(model: ModelProto, window: str) -> Windowed:
+    """`model` with one output, over windows of its input `window`, (1, channels, n). Raises CannotCarry."""
+    return _Pass(model, window).windowed()
 
 
 class _Pass:
     """One walk over a graph, node by node."""
 
-    def __init__(self, model: ModelProto, window: str, channels: int) -> None:
+    def __init__(self, model: ModelProto, window: str) -> None:
         self._source = model
-        self._signals = {window: _Signal(1, 0, channels)}
-        self._shapes = _channel_counts(model, window, channels)
+        self._channel_counts = _channel_counts(model)
+        self._signals = {window: _Signal(1, 0, self._channels(window))}
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, TensorProto] = {}
         self._states: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
@@ -252,21 +252,16 @@ class _Pass:
         self._nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
 
     def _channels(self, name: str) -> int:
-        if name not in self._shapes:
+        if name not in self._channel_counts:
             raise CannotCarry(f"the number of channels of {name!r} is not known")
-        return self._shapes[name]
+        return self._channel_counts[name]
 
 
-def _channel_counts(model: ModelProto, window: str, channels: int) -> dict[str, int]:
-    typed = ModelProto()
-    typed.CopyFrom(model)
-    for value in typed.graph.input:
-        if value.name == window:
-            value.CopyFrom(helper.make_tensor_value_info(window, TensorProto.FLOAT, [1, channels, "n"]))
-    inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True).graph
+def _channel_counts(model: ModelProto) -> dict[str, int]:
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return {
         value.name: dims[1].dim_value
-        for value in (*inferred.value_info, *inferred.output)
+        for value in (*graph.input, *graph.value_info, *graph.output)
         if len(dims := value.type.tensor_type.shape.dim) == 3 and dims[1].HasField("dim_value")
     }
 

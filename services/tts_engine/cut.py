@@ -1,9 +1,10 @@
 """Cut a VITS graph where its time axis changes: phonemes on one side, frames on the other.
 
-    ids ─▶ encoder ─▶ means, log-deviations, durations ─▶ (regulation, noise) ─▶ z ─▶ decoder ─▶ samples
+    ids ─▶ encoder ─▶ means, log-deviations, durations ─▶ (regulation, noise) ─▶ z ─▶ flow ─▶ frames ─▶
+    decoder ─▶ samples
 
-The encoder needs the whole utterance; the decoder (VITS's flow and its HiFi-GAN) is convolutions only, and
-can be fed a few frames at a time (`carry`). Length regulation and noise are a repeat and a sum, in `model`.
+The encoder needs the whole utterance; the flow and the decoder (a HiFi-GAN) are convolutions only, and can be
+fed a few frames at a time (`carry`). Length regulation and noise are a repeat and a sum, in `model`.
 
 The places to cut are found by what the nodes do, not by their names, which differ between exports:
 
@@ -27,6 +28,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 ENCODER_OUTPUTS = ("means", "log_deviations", "durations")
 DURATION_NOISE = "duration_noise"
 LATENT = "z"
+FRAMES = "frames"
 AUDIO = "audio"
 
 
@@ -36,16 +38,17 @@ class CannotCut(Exception):
 
 @dataclass(frozen=True)
 class Parts:
-    """The two halves of a voice.
+    """The three parts of a voice.
 
     `encoder`: `input` (1, T) int64, `input_lengths` (1,), `scales` (3,) as in Piper, [`sid` (1,)],
     `duration_noise` (1, 2, T) float32 → `means`, `log_deviations` (1, C, T), `durations` (1, 1, T) in frames.
-    `decoder`: `z` (1, C, F) [, `sid`] → `audio` (1, 1, samples). `channels`: C.
+    `flow`: `z` (1, C, F) [, `sid`] → `frames` (1, D, F). `decoder`: `frames` [, `sid`] → `audio`
+    (1, 1, samples).
     """
 
     encoder: ModelProto
+    flow: ModelProto
     decoder: ModelProto
-    channels: int
 
 
 class _Graph:
@@ -103,14 +106,14 @@ def cut(model: ModelProto) -> Parts:
     log_deviations = _before_regulation(graph, exponent.input[0])
     durations = _durations(graph)
     encoder = _encoder(model, graph, duration.output[0], (means, log_deviations, durations))
-    channels = _channels(encoder)
-    return Parts(encoder, _decoder(model, graph, z.output[0], channels), channels)
+    return Parts(encoder, *_in_two(_from_latent(model, graph, z.output[0], _channels(encoder))))
 
 
-def _channels(encoder: ModelProto) -> int:
-    inferred = onnx.shape_inference.infer_shapes(encoder).graph.output[0].type.tensor_type.shape.dim
+def _channels(model: ModelProto) -> int:
+    """Of its first output."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type.shape.dim
     if len(inferred) != 3 or not inferred[1].dim_value:
-        raise CannotCut("the latent's number of channels is not known")
+        raise CannotCut(f"the number of channels of {model.graph.output[0].name!r} is not known")
     return inferred[1].dim_value
 
 
@@ -141,15 +144,14 @@ def _encoder(model: ModelProto, graph: _Graph, noise: str, outputs: Sequence[str
     return _model(model, nodes, inputs, [_info(name) for name in ENCODER_OUTPUTS])
 
 
-def _decoder(model: ModelProto, graph: _Graph, z: str, channels: int) -> ModelProto:
+def _from_latent(model: ModelProto, graph: _Graph, z: str, channels: int) -> ModelProto:
     """Everything from z to the audio. The masks of padding, all ones in a batch of one, are left out."""
     output = model.graph.output[0].name
     before = graph.before([output], stop=[z])
     framed = _after(before, {z})
     fed = {value.name for value in model.graph.input} - {"sid"} - graph.constants
-    timeless = (
-        {node.output[0] for node in before} - _after(before, fed) - framed
-    )  # the speaker, and constants
+    # The speaker, and what is constant.
+    timeless = {node.output[0] for node in before} - _after(before, fed) - framed
     nodes: list[NodeProto] = []
     fills: list[TensorProto] = []
     for node in before:
@@ -171,7 +173,24 @@ def _decoder(model: ModelProto, graph: _Graph, z: str, channels: int) -> ModelPr
     return _model(model, nodes, inputs, [_info(AUDIO)], fills)
 
 
-def _after(nodes: Sequence[NodeProto], tensors: set[str]) -> set[str]:
+def _in_two(model: ModelProto) -> tuple[ModelProto, ModelProto]:
+    """Cut before the first upsampling: what is before it is of the frames' rate."""
+    graph = _Graph(model.graph)
+    upsampling = next((node for node in model.graph.node if node.op_type == "ConvTranspose"), None)
+    if upsampling is None:
+        raise CannotCut("no node ConvTranspose makes samples of frames")
+    frames = upsampling.input[0]
+    flow = _copies(graph.before([frames]))
+    decoder = _copies(graph.before([AUDIO], stop=[frames]))
+    for node in (*flow, *decoder):
+        _rename(node, {frames: FRAMES})
+    first = _model(model, flow, _needed(model.graph.input, flow), [_info(FRAMES)])
+    info = _info(FRAMES, (1, _channels(first), "frames"))
+    second = _model(model, decoder, [info, *_needed(model.graph.input, decoder)], model.graph.output)
+    return first, second
+
+
+def _after(nodes: Iterable[NodeProto], tensors: set[str]) -> set[str]:
     """What is made from `tensors`, by way of `nodes` in the graph's order."""
     reached = set(tensors)
     for node in nodes:

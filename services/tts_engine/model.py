@@ -1,6 +1,6 @@
 """A voice's model: its graph, cut and windowed, ready to render utterances.
 
-    ids ─ encoder ─▶ durations ─ windows ─▶ for each: latent frames ─ decoder (carries its state) ─▶ samples
+    ids ─ encoder ─▶ durations ─ windows ─▶ for each: latent frames ─ flow, decoder (carry state) ─▶ samples
 
 A graph that cannot be cut is run whole: it speaks, but utterance by utterance.
 """
@@ -26,6 +26,7 @@ FIRST_FRAMES = 8
 # time of the whole graph: windows of 32 frames 1.05, 64 1.01, 96 1.00.
 SECOND_FRAMES = 16
 MAX_FRAMES = 64
+MIN_LAST_FRAMES = 8
 
 Counts = npt.NDArray[np.int64]
 Noise = npt.NDArray[np.float32]
@@ -69,19 +70,34 @@ class Model(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a cut graph that runs window by window (see `carry`).
+
+    `window`: the name of its input; `states`: of each state its (channels, first samples); `rate`, `lag`: of
+    its output, in samples.
+    """
+
+    session: Session
+    window: str
+    states: Mapping[str, Sequence[int]]
+    rate: int
+    lag: int
+
+    @property
+    def lag_frames(self) -> int:
+        return math.ceil(self.lag / self.rate)
+
+
 class WindowedModel:
-    """A cut graph. `states`: of each state of the decoder its (channels, first samples)."""
+    """A cut graph."""
 
     is_windowed = True
 
-    def __init__(
-        self, encoder: Session, decoder: Session, states: Mapping[str, Sequence[int]], rate: int, lag: int
-    ) -> None:
+    def __init__(self, encoder: Session, flow: Stage, decoder: Stage) -> None:
         self._encoder = encoder
+        self._flow = flow
         self._decoder = decoder
-        self._states = {name: np.zeros((1, *shape), np.float32) for name, shape in states.items()}
-        self._rate = rate
-        self._lag_frames = math.ceil(lag / rate)
 
     def render(
         self, ids: Sequence[int], scales: Scales, speaker: int | None, seed: Sequence[int]
@@ -95,59 +111,77 @@ class WindowedModel:
         )
         frames = durations.reshape(n_ids).astype(np.int64)
         return _Windows(
-            decoder=self._decoder,
-            states=self._states,
+            flow=_Run(self._flow, speaker),
+            decoder=_Run(self._decoder, speaker),
             means=means[0],
             deviations=np.exp(log_deviations[0]) * np.float32(scales.noise),
-            frames=frames,
-            speaker=speaker,
+            owners=np.repeat(np.arange(n_ids), frames),
             seed=seed,
-            durations=frames * self._rate,
-            sizes=window_sizes(int(frames.sum()), self._lag_frames),
+            durations=frames * self._decoder.rate,
         )
+
+
+class _Run:
+    """A stage on its way through one utterance."""
+
+    def __init__(self, stage: Stage, speaker: int | None) -> None:
+        self.lag_frames = stage.lag_frames
+        self._stage = stage
+        self._speaker = _speaker_input(speaker)
+        self._is_first = True
+        self._states = {name: np.zeros((1, *shape), np.float32) for name, shape in stage.states.items()}
+
+    def step(self, window: npt.NDArray[np.float32], *, is_last: bool) -> npt.NDArray[np.float32]:
+        output, *states = self._stage.session.run(
+            {
+                self._stage.window: window,
+                carry.FIRST: np.array([self._is_first], np.int64),
+                carry.LAST: np.array([is_last], np.int64),
+                **self._states,
+                **self._speaker,
+            }
+        )
+        self._states = dict(zip(self._states, states, strict=True))
+        self._is_first = False
+        return output
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """`means`, `deviations`: `(channels, n_ids) float32`; `frames`: of each id; `sizes`: of each window."""
+    """`means`, `deviations`: `(channels, n_ids) float32`; `owners`: of each frame, which id it belongs to."""
 
-    decoder: Session
-    states: Mapping[str, npt.NDArray[np.float32]]
+    flow: _Run
+    decoder: _Run
     means: npt.NDArray[np.float32]
     deviations: npt.NDArray[np.float32]
-    frames: Counts
-    speaker: int | None
+    owners: Counts
     seed: Sequence[int]
     durations: Counts
-    sizes: Sequence[int]
 
     @property
     def n_samples(self) -> int:
         return int(self.durations.sum())
 
     def windows(self) -> Iterator[Samples]:
-        owners = np.repeat(np.arange(len(self.frames)), self.frames)
-        carried = dict(self.states)
-        start = 0
-        for number, size in enumerate(self.sizes):
-            latent = self._latent(owners[start : start + size], number)
-            start += size
-            audio, *states = self.decoder.run(
-                {
-                    cut.LATENT: latent,
-                    carry.FIRST: np.array([number == 0], np.int64),
-                    carry.LAST: np.array([start == len(owners)], np.int64),
-                    **carried,
-                    **_speaker_input(self.speaker),
-                }
-            )
-            carried = dict(zip(carried, states, strict=True))
-            yield audio.reshape(-1)
+        n_frames = len(self.owners)
+        flowed: list[npt.NDArray[np.float32]] = []
+        fed = decoded = 0
+        for number, size in enumerate(window_sizes(n_frames, self.decoder.lag_frames), start=1):
+            decoded += size
+            # The flow goes ahead by its lag, and no further: its first run is part of the first sound.
+            needed = min(n_frames, decoded + self.flow.lag_frames)
+            if needed > fed:
+                latent = self._latent(self.owners[fed:needed], number)
+                flowed.append(self.flow.step(latent, is_last=needed == n_frames))
+                fed = needed
+            frames = np.concatenate(flowed, axis=2)
+            window, flowed = frames[:, :, :size], [frames[:, :, size:]]
+            yield self.decoder.step(window, is_last=decoded == n_frames).reshape(-1)
 
     def _latent(self, owners: Counts, number: int) -> npt.NDArray[np.float32]:
         """z of the frames that belong to these ids: `(1, channels, n_frames)`."""
         shape = (len(self.means), len(owners))
-        noise = _noise(self.seed, number + 1, shape)
+        noise = _noise(self.seed, number, shape)
         latent = self.means[:, owners] + noise * self.deviations[:, owners]
         return latent[np.newaxis]
 
@@ -161,7 +195,7 @@ def window_sizes(n_frames: int, lag_frames: int) -> list[int]:
     sizes: list[int] = []
     size = lag_frames + FIRST_FRAMES
     following = SECOND_FRAMES
-    while n_frames >= size + SECOND_FRAMES:
+    while n_frames >= size + MIN_LAST_FRAMES:
         sizes.append(size)
         n_frames -= size
         size, following = following, min(following * 2, MAX_FRAMES)

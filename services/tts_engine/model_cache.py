@@ -16,14 +16,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]  # ships no types
 from google.protobuf.message import DecodeError
+from onnx import ModelProto
 
 from tts_engine import carry, cut, logs
-from tts_engine.model import Model, Scales, WholeModel, WindowedModel
+from tts_engine.model import Model, Scales, Stage, WholeModel, WindowedModel
 from tts_engine.runtime import ORT_ERRORS, Precision, Runtime
 
 # Raise it when the same model would be cut differently than before.
@@ -34,7 +36,9 @@ MIN_SNR_DB = {Precision.FP32: 80.0, Precision.BF16: 35.0}
 
 LAYOUT = "layout.json"
 ENCODER = "encoder.onnx"
+FLOW = "flow.onnx"
 DECODER = "decoder.onnx"
+GRAPHS = (ENCODER, FLOW, DECODER)
 
 # What a file that is no model, or one that does not fit, raises.
 MODEL_ERRORS: tuple[type[Exception], ...] = (*ORT_ERRORS, DecodeError, KeyError, RuntimeError)
@@ -107,14 +111,11 @@ class ModelCache:
         """Cut and optimise into `folder`, load from there, and compare with the whole graph."""
         started = time.monotonic()
         parts = cut.cut(onnx.load_model_from_string(content))
-        windowed = carry.carry(parts.decoder, cut.LATENT, parts.channels)
-        for name, graph in ((ENCODER, parts.encoder), (DECODER, windowed.model)):
-            self._runtime.optimise(graph, folder / name)
+        self._runtime.optimise(parts.encoder, folder / ENCODER)
         layout = {
-            "states": {name: value.shape[1:] for name, value in windowed.states.items()},
-            "rate": windowed.rate,
-            "lag": windowed.lag,
-            "sha256": {name: _digest(folder / name) for name in (ENCODER, DECODER)},
+            FLOW: self._write_stage(parts.flow, cut.LATENT, folder / FLOW),
+            DECODER: self._write_stage(parts.decoder, cut.FRAMES, folder / DECODER),
+            "sha256": {name: _digest(folder / name) for name in GRAPHS},
         }
         (folder / LAYOUT).write_text(json.dumps(layout))
         model = self._load(folder)
@@ -124,14 +125,22 @@ class ModelCache:
         logs.info("model_cut", snr_db=snr_db, seconds=time.monotonic() - started)
         return model
 
+    def _write_stage(self, graph: ModelProto, window: str, file: Path) -> dict[str, Any]:
+        windowed = carry.carry(graph, window)
+        self._runtime.optimise(windowed.model, file)
+        states = {name: value.shape[1:] for name, value in windowed.states.items()}
+        return {"window": window, "states": states, "rate": windowed.rate, "lag": windowed.lag}
+
     def _load(self, folder: Path) -> WindowedModel:
         layout = json.loads((folder / LAYOUT).read_text())
-        for name in (ENCODER, DECODER):
+        for name in GRAPHS:
             if _digest(folder / name) != layout["sha256"][name]:
                 raise ValueError(f"{name} is damaged")
-        encoder = self._runtime.session(folder / ENCODER)
-        decoder = self._runtime.decoder(folder / DECODER)
-        return WindowedModel(encoder, decoder, layout["states"], layout["rate"], layout["lag"])
+        return WindowedModel(
+            encoder=self._runtime.session(folder / ENCODER),
+            flow=Stage(self._runtime.session(folder / FLOW), **layout[FLOW]),
+            decoder=Stage(self._runtime.decoder(folder / DECODER), **layout[DECODER]),
+        )
 
 
 @contextmanager

@@ -127,15 +127,20 @@ class Phonemizer:
         self._espeak = Espeak()
         self._tashkeel: TashkeelDiacritizer | None = None
 
-    def phonemize(self, config: PiperConfig, text: str) -> Phonemes:
-        """Raises RuntimeError where espeak does not have the configuration's voice."""
+    def phonemize(self, config: PiperConfig, text: str, *, is_aligned: bool = True) -> Phonemes:
+        """Raises RuntimeError where espeak does not have the configuration's voice.
+
+        The phonemes are the same without alignment; characters then share them evenly, which costs nothing.
+        """
         if config.phoneme_type is PhonemeType.TEXT:
             return _assembled(text, _decomposed(text), _starts([_decomposed(char) for char in text]))
         if config.phoneme_type is PhonemeType.PINYIN:
             chars, syllables = mandarin.syllables(text)
             return _assembled(chars, list(chain.from_iterable(syllables)), _starts(syllables))
-        pieces = _pieces(text)
         phonemes = self._spoken(config, text)
+        if not is_aligned:
+            return _unaligned(text, phonemes)
+        pieces = _pieces(text)
         sounds = [self._sound(config, piece) for piece in pieces]
         return _assembled(pieces, phonemes, _bounds(pieces, phonemes, sounds))
 
@@ -287,6 +292,12 @@ def _assembled(pieces: Sequence[str], phonemes: Sequence[str], bounds: Ints) -> 
         char_bounds=np.concatenate([*letters, [float(len(phonemes))]]),
         words=tuple(_words(pieces, shares)),
     )
+
+
+def _unaligned(text: str, phonemes: Sequence[str]) -> Phonemes:
+    phonemes = tuple(phonemes) if _is_speech(phonemes) else ()
+    bounds = np.linspace(0, len(phonemes), len(text) + 1)
+    return Phonemes(text, phonemes, bounds, ((0, len(text)),) if text else ())
 
 
 def _letter_bounds(piece: str, phonemes: Sequence[str]) -> npt.NDArray[np.float64]:

@@ -15,7 +15,7 @@ import onnxruntime  # type: ignore[import-untyped]  # ships no types
 from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # type: ignore[import-untyped]
 
-from tts_engine import subpixel
+from tts_engine import cut, subpixel
 from tts_engine.errors import StartError
 
 # onnxruntime's exceptions have no common base; these are what a broken or foreign model raises.
@@ -86,7 +86,7 @@ class Runtime:
         """In the wanted precision."""
         if self.precision is Precision.FP32:
             return self.session(model)
-        session: Session = _bf16().decoder(onnx.load_model(model), self.session)
+        session: Session = _bf16().Decoder(onnx.load_model(model), cut.FRAMES, self.session(model))
         return session
 
     def optimise(self, graph: ModelProto, file: Path) -> None:

@@ -46,8 +46,8 @@ class _Call:
 class SpeechService(RivaSpeechSynthesisServicer):
     """Speaks with the voices of `library`.
 
-    Responses, in order: for each segment of the text its audio in pieces of at most 200 ms. `meta` stands on
-    the segment's first response: `text` is the slice of the request's text it covers (the slices, joined,
+    Responses, in order: for each segment of the text its audio, window by window. `meta` stands on the
+    segment's first response: `text` is the slice of the request's text it covers (the slices, joined,
     are the text), `processed_text` what is really spoken, `predicted_durations` the seconds of each phoneme
     id, `words` the units that `custom_configuration["alignment"]` asks for, in ms of the RPC's audio; a
     segment too long for one run of the model has those of each further run on that run's first response. A

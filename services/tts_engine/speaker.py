@@ -14,7 +14,7 @@ from riva_tts import riva_tts_pb2 as riva
 
 from tts_engine.admission import Stream
 from tts_engine.alignment import Unit, char_units, word_units
-from tts_engine.audio import Resampler, Samples, pieces, resampled_length
+from tts_engine.audio import Resampler, Samples, resampled_length
 from tts_engine.encodings import codec_rate, encoder
 from tts_engine.model import Counts
 from tts_engine.requests import Alignment, SpeechRequest
@@ -45,11 +45,11 @@ class Speaker:
         self._made = 0  # samples at the output's rate, from the RPC's first one
 
     async def speak(self, text: str) -> AsyncGenerator[Response, None]:
-        """The responses to one segment: `meta` on the first; its audio in pieces of at most 200 ms."""
+        """The responses to one segment: `meta` on the first; its audio window by window."""
         self._stream.playback.expect(time.monotonic())
         self._metrics.characters.labels(self._voice.name).inc(len(text))
         meta = Meta(text=text, processed_text=text.replace("\0", "").strip())
-        for number, utterance in enumerate(await self._workshop.utterances(self._voice, text)):
+        for number, utterance in enumerate(await self._utterances(text)):
             async for response in self._speak_utterance(utterance, number):
                 meta.MergeFrom(response.meta)
                 if response.audio:
@@ -62,6 +62,10 @@ class Speaker:
     def finish(self) -> bytes:
         """What the encoder held, after the last segment."""
         return self._encoder.finish()
+
+    async def _utterances(self, text: str) -> list[Utterance]:
+        is_aligned = self._request.alignment is not Alignment.NONE
+        return await self._workshop.utterances(self._voice, text, is_aligned=is_aligned)
 
     async def _speak_utterance(self, utterance: Utterance, number: int) -> AsyncGenerator[Response, None]:
         stream = self._stream
@@ -79,8 +83,7 @@ class Speaker:
             self._made += n_output
             return
         async for samples in self._windows(speech):
-            for piece in pieces(self._from_start(samples), self._rate_hz):
-                yield Response(audio=self._encoder.push(piece))
+            yield Response(audio=self._encoder.push(self._from_start(samples)))
         self._workshop.admission.observe_cost(speech.work_s, audio_s)
         self._metrics.rtf.labels(self._voice.name).observe(speech.work_s / audio_s)
 

@@ -18,9 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-# What the name of a convolution's output ends with that is still to be dealt out in time.
-PHASES = "/phases"
-
 
 def subpixel(model: ModelProto) -> ModelProto:
     """`model` without the transposed convolutions that have two taps for each sample; others stay."""
@@ -70,8 +67,8 @@ def _dealt_out(
         tensors["bias"] = np.tile(bias[0], stride)
     names = {key: f"{output}/{key}" for key in tensors}
     steps = [
-        ("Conv", [node.input[0], names["weights"], *([names["bias"]] if bias else [])], PHASES),
-        ("Reshape", [output + PHASES, names["split"]], "/apart"),
+        ("Conv", [node.input[0], names["weights"], *([names["bias"]] if bias else [])], "/phases"),
+        ("Reshape", [f"{output}/phases", names["split"]], "/apart"),
         ("Transpose", [f"{output}/apart"], "/turned"),
         ("Reshape", [f"{output}/turned", names["joined"]], ""),
     ]

@@ -39,14 +39,14 @@ class Utterance:
     ids: PhonemeIds
 
 
-def utterances(phonemizer: Phonemizer, voice: Voice, text: str) -> list[Utterance]:
+def utterances(phonemizer: Phonemizer, voice: Voice, text: str, *, is_aligned: bool) -> list[Utterance]:
     """What speaks `text`, in order; their texts, joined, are `text`.
 
     espeak keeps its state in the process and holds the interpreter's lock (172 ms for 100 kB): call with one
     segment at a time, from the phonemizer's thread.
     """
     config = voice.info.config
-    parts = phonemizer.phonemize(config, text).parts(MAX_UTTERANCE_PHONEMES)
+    parts = phonemizer.phonemize(config, text, is_aligned=is_aligned).parts(MAX_UTTERANCE_PHONEMES)
     return [Utterance(part, phoneme_ids(config, part.phonemes)) for part in parts]
 
 

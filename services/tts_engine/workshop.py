@@ -26,9 +26,9 @@ class Workshop:
         metrics.streams.set_function(lambda: self.admission.n_streams)
         metrics.capacity.set_function(lambda: self.admission.capacity)
 
-    async def utterances(self, voice: Voice, text: str) -> list[Utterance]:
+    async def utterances(self, voice: Voice, text: str, *, is_aligned: bool) -> list[Utterance]:
         loop = asyncio.get_running_loop()
-        work = partial(utterances, self._phonemizer, voice, text)
+        work = partial(utterances, self._phonemizer, voice, text, is_aligned=is_aligned)
         return await loop.run_in_executor(self._phonemizer_thread, work)
 
     async def measure(self, voice: Voice) -> None:

@@ -81,7 +81,7 @@ def test_twice_the_capacity() -> None:
         assert all(100 <= (listener.retry_after_ms or 0) <= 10_000 for listener in refused)
         assert all(listener.heard_s > LISTEN_S - 2 for listener in served), report
         stalled = sorted(listener.stalled_s for listener in served)
-        assert stalled[len(stalled) // 2] == 0, report  # most never stall, whatever else the machine does
+        assert stalled[len(stalled) // 2] < 0.1, report  # most never stall, whatever else the machine does
         assert stalled[-1] < 0.1 * LISTEN_S, report
         # The host is not hurt: the next one is served at once.
         begin = time.monotonic()

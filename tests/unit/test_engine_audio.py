@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tts_engine.audio import CHUNK_MS, Resampler, Samples, pcm16, pieces, resampled_length
+from tts_engine.audio import Resampler, Samples, pcm16, resampled_length
 
 RATE_HZ = 22050
 
@@ -41,10 +41,3 @@ def test_the_voices_own_rate_passes_untouched() -> None:
 def test_pcm_is_clipped_not_wrapped() -> None:
     pcm = np.frombuffer(pcm16(np.array([0, 1, -1, 7, -7], np.float32)), "<i2")
     assert pcm.tolist() == [0, 32767, -32767, 32767, -32767]
-
-
-def test_pieces_joined_are_the_samples() -> None:
-    parts = list(pieces(tone(1.05), RATE_HZ))
-    assert np.array_equal(np.concatenate(parts), tone(1.05))
-    assert max(map(len, parts)) == RATE_HZ * CHUNK_MS // 1000
-    assert list(pieces(tone(0), RATE_HZ)) == []

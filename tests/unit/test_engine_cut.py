@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 from tts_engine import carry, cut
-from tts_engine.model import Scales, WholeModel, WindowedModel, window_sizes
+from tts_engine.model import Scales, Stage, WholeModel, WindowedModel, window_sizes
 from tts_engine.runtime import Runtime, Session
 
 from tests import voices
@@ -28,22 +28,17 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Cut:
-    """A graph in all its forms."""
+    """A graph in all its forms. `plain`: flow and decoder as cut, without windows."""
 
     whole: Session
     encoder: Session
-    decoder: Session
-    windows: Session
-    windowed: carry.Windowed
+    plain: tuple[Session, Session]
+    flow: Stage
+    decoder: Stage
 
     @property
     def model(self) -> WindowedModel:
-        states = {name: value.shape[1:] for name, value in self.windowed.states.items()}
-        return WindowedModel(self.encoder, self.windows, states, self.windowed.rate, self.windowed.lag)
-
-    @property
-    def lag_frames(self) -> int:
-        return math.ceil(self.windowed.lag / self.windowed.rate)
+        return WindowedModel(self.encoder, self.flow, self.decoder)
 
     def latent(self, ids: Sequence[int], speaker: int = 0) -> Array:
         """z without noise, `(1, channels, n_frames)`."""
@@ -52,35 +47,56 @@ class Cut:
         )
         return np.repeat(means, durations.reshape(-1).astype(int), axis=2)
 
-    def windows_of(self, latent: Array, sizes: Iterable[int], speaker: int = 0) -> Array:
-        carried = dict(self.windowed.states)
-        pieces = []
-        start, n_frames = 0, latent.shape[2]
-        for size in sizes:
-            flags = {carry.FIRST: np.array([start == 0]), carry.LAST: np.array([start + size >= n_frames])}
-            piece, *states = self.windows.run(
-                {cut.LATENT: latent[:, :, start : start + size], "sid": np.array([speaker])}
-                | {name: flag.astype(np.int64) for name, flag in flags.items()}
-                | carried
-            )
-            carried = dict(zip(carried, states, strict=True))
-            pieces.append(piece.reshape(-1))
-            start += size
-            if start >= n_frames:
-                break
-        return np.concatenate(pieces)
+    def decoded(self, latent: Array) -> Array:
+        (frames,) = self.plain[0].run({cut.LATENT: latent})
+        return self.plain[1].run({cut.FRAMES: frames})[0]
+
+    def windowed(self, latent: Array, sizes: Callable[[], Iterable[int]], speaker: int = 0) -> Array:
+        """Both stages, each in windows of `sizes` after a first one that is longer than its lag."""
+        frames = windows_of(self.flow, latent, sizes(), speaker)
+        return windows_of(self.decoder, frames, sizes(), speaker)
+
+
+def windows_of(stage: Stage, whole: Array, sizes: Iterable[int], speaker: int) -> Array:
+    carried: dict[str, Array] = {
+        name: np.zeros((1, *shape), np.float32) for name, shape in stage.states.items()
+    }
+    pieces = []
+    start, n_frames = 0, whole.shape[2]
+    for size in itertools.chain([stage.lag_frames + 1], sizes):
+        flags = {carry.FIRST: start == 0, carry.LAST: start + size >= n_frames}
+        piece, *states = stage.session.run(
+            {stage.window: whole[:, :, start : start + size], "sid": np.array([speaker])}
+            | {name: np.array([flag], np.int64) for name, flag in flags.items()}
+            | carried
+        )
+        carried = dict(zip(carried, states, strict=True))
+        pieces.append(piece)
+        start += size
+        if start >= n_frames:
+            break
+    return np.concatenate(pieces, axis=2)
 
 
 def cut_apart(content: bytes) -> Cut:
     runtime = Runtime()
     parts = cut.cut(onnx.load_model_from_string(content))
-    windowed = carry.carry(parts.decoder, cut.LATENT, parts.channels)
+
+    def stage(part: ModelProto, window: str) -> Stage:
+        made = carry.carry(part, window)
+        states = {name: value.shape[1:] for name, value in made.states.items()}
+        session = runtime.session(made.model.SerializeToString())
+        return Stage(session, window, states, made.rate, made.lag)
+
     return Cut(
         whole=runtime.session(content),
         encoder=runtime.session(parts.encoder.SerializeToString()),
-        decoder=runtime.session(parts.decoder.SerializeToString()),
-        windows=runtime.session(windowed.model.SerializeToString()),
-        windowed=windowed,
+        plain=(
+            runtime.session(parts.flow.SerializeToString()),
+            runtime.session(parts.decoder.SerializeToString()),
+        ),
+        flow=stage(parts.flow, cut.LATENT),
+        decoder=stage(parts.decoder, cut.FRAMES),
     )
 
 
@@ -119,7 +135,7 @@ def random_sizes() -> Iterator[int]:
 def test_a_cut_graph_is_the_whole_one(one: Cut, n_phonemes: int) -> None:
     ids = voices.ids(n_phonemes)
     (whole,) = one.whole.run(piper_inputs(ids, SILENT))
-    (decoded,) = one.decoder.run({cut.LATENT: one.latent(ids)})
+    decoded = one.decoded(one.latent(ids))
     assert snr_db(whole.reshape(-1), decoded.reshape(-1)) > EXACT_DB
     rendering = one.model.render(ids, SILENT, None, (0,))
     samples = np.concatenate(list(rendering.windows()))
@@ -132,20 +148,19 @@ def test_a_cut_graph_is_the_whole_one(one: Cut, n_phonemes: int) -> None:
 @pytest.mark.parametrize(
     "sizes",
     [
-        pytest.param(itertools.repeat(10_000), id="one"),
-        pytest.param(itertools.repeat(1), id="frames"),
-        pytest.param(itertools.repeat(16), id="short"),
-        pytest.param(itertools.cycle([64, 1]), id="uneven"),
-        pytest.param(random_sizes(), id="random"),
+        pytest.param(lambda: itertools.repeat(10_000), id="one"),
+        pytest.param(lambda: itertools.repeat(1), id="frames"),
+        pytest.param(lambda: itertools.repeat(16), id="short"),
+        pytest.param(lambda: itertools.cycle([64, 1]), id="uneven"),
+        pytest.param(random_sizes, id="random"),
     ],
 )
 @pytest.mark.parametrize("n_phonemes", [1, 60])
-def test_windows_of_any_size_are_the_same_audio(one: Cut, n_phonemes: int, sizes: Iterator[int]) -> None:
-    """Of any size but the first, which brings something only if it is longer than the lag."""
+def test_windows_of_any_size_are_the_same_audio(
+    one: Cut, n_phonemes: int, sizes: Callable[[], Iterator[int]]
+) -> None:
     latent = one.latent(voices.ids(n_phonemes))
-    (decoded,) = one.decoder.run({cut.LATENT: latent})
-    plan = itertools.chain([one.lag_frames + 1], sizes)
-    assert snr_db(decoded.reshape(-1), one.windows_of(latent, plan)) > EXACT_DB
+    assert snr_db(one.decoded(latent).reshape(-1), one.windowed(latent, sizes).reshape(-1)) > EXACT_DB
 
 
 def test_the_noise_is_the_seeds(one: Cut) -> None:
@@ -158,9 +173,13 @@ def test_the_noise_is_the_seeds(one: Cut) -> None:
         bits = np.random.Philox(np.random.SeedSequence([*seed, number]))
         return np.random.Generator(bits).standard_normal(shape, np.float32)
 
-    sizes = window_sizes(int(rendering.durations.sum()) // one.windowed.rate, one.lag_frames)
+    # A window's noise is drawn for the frames that the flow takes for it.
+    n_frames = int(rendering.durations.sum()) // one.decoder.rate
+    sizes = window_sizes(n_frames, one.decoder.lag_frames)
     assert len(sizes) > 3
-    latent = [noise(number, (192, size)) for number, size in enumerate(sizes, 1)]
+    ends = [min(n_frames, end + one.flow.lag_frames) for end in itertools.accumulate(sizes)]
+    taken = [end - start for start, end in itertools.pairwise([0, *ends])]
+    latent = [noise(number, (192, n_taken)) for number, n_taken in enumerate(taken, 1) if n_taken]
     whole = Runtime().session(voices.with_fed_noise().SerializeToString())
     (expected,) = whole.run(
         piper_inputs(ids, scales)
@@ -194,7 +213,7 @@ def test_the_speaker_is_heard_in_each_part(two: Cut) -> None:
     ids = voices.ids(40)
     latents = [two.latent(ids, speaker) for speaker in (0, 1)]
     assert latents[0].shape != latents[1].shape  # they speak at their own pace
-    decoded = [two.windows_of(latents[0], itertools.repeat(64), speaker) for speaker in (0, 1)]
+    decoded = [two.windowed(latents[0], lambda: itertools.repeat(64), speaker) for speaker in (0, 1)]
     assert snr_db(*decoded) < 10
 
 
@@ -237,7 +256,7 @@ def test_what_cannot_be_windowed_is_named(op: str, attributes: dict[str, Any], m
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, None]) for name in ("z", "audio")]
     graph = helper.make_graph([node], "odd", values[:1], values[1:], [weights])
     with pytest.raises(carry.CannotCarry, match=message):
-        carry.carry(helper.make_model(graph), "z", 1)
+        carry.carry(helper.make_model(graph), "z")
 
 
 def test_a_graph_that_is_run_whole_speaks() -> None:

@@ -172,6 +172,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert sorted(file.name for file in only_folder(tmp_path).iterdir()) == [
         "decoder.onnx",
         "encoder.onnx",
+        "flow.onnx",
         "layout.json",
     ]
 

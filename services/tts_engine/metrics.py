@@ -29,6 +29,8 @@ class Metrics:
         self.requests = Counter(
             "tts_engine_requests", "RPCs ended, by gRPC status code", ["rpc", "code"], registry=registry
         )
+        for rpc in ("Synthesize", "SynthesizeOnline"):
+            self.requests.labels(rpc, "RESOURCE_EXHAUSTED")  # there before the first, for who watches it
         self.in_flight = Gauge("tts_engine_in_flight", "RPCs open now", ["rpc"], registry=registry)
         self.streams = Gauge("tts_engine_streams", "Streams admitted and not yet ended", registry=registry)
         self.capacity = Gauge(
@@ -80,6 +82,9 @@ class Metrics:
         )
 
     def show_voices(self, library: Library) -> None:
+        for name in library.known:  # so that each is there, with 0, before it is first spoken
+            for counter in (self.windows, self.audio_s, self.characters):
+                counter.labels(name)
         self.voices_known.set(len(library.known))
         self.voices_refused.set(len(library.refused))
         self.voices_loaded.set(len(library.loaded))

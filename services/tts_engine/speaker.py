@@ -14,7 +14,7 @@ from riva_tts import riva_tts_pb2 as riva
 
 from tts_engine.admission import Stream
 from tts_engine.alignment import Unit, char_units, word_units
-from tts_engine.audio import Resampler, Samples, resampled_length
+from tts_engine.audio import SILENCE, Resampler, Samples, resampled_length
 from tts_engine.encodings import codec_rate, encoder
 from tts_engine.model import Counts
 from tts_engine.requests import Alignment, SpeechRequest
@@ -73,21 +73,32 @@ class Speaker:
         if not utterance.ids.ids:
             yield Response(meta=self._meta(utterance, NO_DURATIONS))
             return
-        seed = (self._request.seed, self._segment, number)
-        speech = await self._run(partial(Speech, self._voice, utterance.ids.ids, self._request.style, seed))
+        speech, first = await self._run(partial(self._begin, utterance, number))
         audio_s = speech.n_samples / self._voice.sample_rate_hz
         self._workshop.admission.observe_text(len(utterance.phonemes.text), audio_s)
         yield Response(meta=self._meta(utterance, speech.durations))
-        n_output = resampled_length(speech.n_samples, self._voice.sample_rate_hz, self._rate_hz)
-        if self._made + n_output <= self._request.start_sample:
-            self._made += n_output
+        if not self._is_wanted(speech):
+            self._made += self._output_length(speech)
             return
-        async for samples in self._windows(speech):
+        async for samples in self._windows(speech, first):
             yield Response(audio=self._encoder.push(self._from_start(samples)))
         self._workshop.admission.observe_cost(speech.work_s, audio_s)
         self._metrics.rtf.labels(self._voice.name).observe(speech.work_s / audio_s)
 
-    async def _windows(self, speech: Speech) -> AsyncGenerator[Samples, None]:
+    def _begin(self, utterance: Utterance, number: int) -> tuple[Speech, Samples]:
+        """The encoder's run and, in the same job, the first window: it would wait for another's else."""
+        seed = (self._request.seed, self._segment, number)
+        speech = Speech(self._voice, utterance.ids.ids, self._request.style, seed)
+        return speech, speech.next_window() if self._is_wanted(speech) else SILENCE
+
+    def _is_wanted(self, speech: Speech) -> bool:
+        """Whether any of it is behind the sample that the request starts with."""
+        return self._made + self._output_length(speech) > self._request.start_sample
+
+    def _output_length(self, speech: Speech) -> int:
+        return resampled_length(speech.n_samples, self._voice.sample_rate_hz, self._rate_hz)
+
+    async def _windows(self, speech: Speech, samples: Samples) -> AsyncGenerator[Samples, None]:
         """The utterance at the output's rate.
 
         Each utterance is resampled by itself: so its end does not wait for the next one's begin, and it can
@@ -97,12 +108,14 @@ class Speaker:
         resampler = Resampler(rate_hz, self._rate_hz)
         left = speech.n_samples
         try:
-            while left:
-                stream.audio_left_s = left / rate_hz
-                samples = await self._run(speech.next_window)
+            while True:
                 left -= len(samples)
+                stream.audio_left_s = left / rate_hz
                 self._observe_window(len(samples) / rate_hz)
                 yield resampler.push(samples)
+                if not left:
+                    break
+                samples = await self._run(speech.next_window)
         finally:
             stream.audio_left_s = 0.0
         yield resampler.finish()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import shlex
 import shutil
 import signal
 import tempfile
@@ -20,6 +21,7 @@ from bench.engine_run import Cell, EngineRun
 from bench.engine_voice import find_voice
 from tests.integration.bench_command import bench, finish, read_report, start_bench
 from tests.integration.engine_process import VOICE, VOICES_DIR, running_engine
+from tests.readme import block
 
 HEADLINE = ("ttfa_ratio_60", "ttfa_p95_ratio_c8", "throughput_ratio", "snr_db")
 
@@ -49,9 +51,12 @@ def test_processes_are_found_by_their_directory(tmp_path: Path) -> None:
         assert len(processes_of(str(tmp_path))) == 1
 
 
-async def test_a_quick_run_has_the_whole_headline(tmp_path: Path) -> None:
+async def test_the_readmes_quick_run_has_the_whole_headline(tmp_path: Path) -> None:
     report_file, plot_file = tmp_path / "engine.json", tmp_path / "engine.svg"
-    outcome = await bench("engine", "--quick", "--output-json", report_file, "--plot", plot_file)
+    command, *arguments = shlex.split(block("Measure it", 1).code)
+    assert command == ".venv/bin/bench"
+    files = {"engine.json": str(report_file), "engine.svg": str(plot_file)}
+    outcome = await bench(*(files.get(argument, argument) for argument in arguments))
     assert outcome.code == 0, outcome.stderr + outcome.stdout
     assert plot_file.read_bytes().startswith(b"<?xml")
     report = read_report(report_file)

@@ -93,7 +93,7 @@ def test_a_stream_speaks_sentence_by_sentence(stub: RivaSpeechSynthesisStub) -> 
     ]
     assert [head.id.value for head in heads] == ["0", "0", "1"]
     assert all(response.id.value in ("0", "1") for response in responses)
-    assert max(len(response.audio) for response in responses) <= VOICE_RATE_HZ // 5 * 2
+    assert max(len(response.audio) for response in responses) < 0.9 * VOICE_RATE_HZ * 2
     assert_speech(joined(responses), "".join(texts), VOICE_RATE_HZ)
 
 
@@ -155,9 +155,11 @@ def test_cancel_stops_the_work(engine: Engine, stub: RivaSpeechSynthesisStub) ->
     after = wait_idle(engine)
     assert after[cancelled] == before.get(cancelled, 0) + 1
     assert after[windows] - before.get(windows, 0) < 1000  # of 7000: what was begun before the cancel came
-    # A text of one window. The cancelled one's last may still have run when the engine was seen idle.
+    # What was begun when the cancel came may still have run when the engine was seen idle, and no more.
     speak(stub, ["Hello."])
-    assert engine.scrape()[windows] - after[windows] <= 2
+    between = engine.scrape()[windows]
+    speak(stub, ["Hello."])
+    assert between - after[windows] <= engine.scrape()[windows] - between + 1
 
 
 def wait_idle(engine: Engine) -> dict[str, float]:

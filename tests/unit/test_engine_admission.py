@@ -84,11 +84,10 @@ def test_a_consumer_leaves_room_for_another() -> None:
 def test_a_refusal_says_when_to_come_back() -> None:
     host = admission(cost=0.5)
     with (
-        host.place(stream(10), 0.0),
-        host.place(stream(10), 0.0),
-        host.place(stream(10), 0.0),
+        host.place(stream(1000), 0.0),
+        host.place(stream(1000), 0.0),
         pytest.raises(Overloaded) as refused,
-        host.place(stream(10), 0.0),
+        host.place(stream(1000), 0.0),
     ):
         pass
     assert 100 < refused.value.retry_after_ms <= 10_000

@@ -12,7 +12,7 @@ from tests.readme import README, blocks
 RUN_BY = {
     "Two commands": "tests/hosts/test_whole_way.py runs ./up; ./test runs this very test",
     "Use it": "tests/hosts/test_whole_way.py",
-    "Measure it": "tests/hosts/test_whole_way.py",
+    "Measure it": "tests/hosts/test_whole_way.py and tests/integration/test_bench_engine.py",
     "Set it up your way": "tests/hosts/test_whole_way.py and tests/integration/test_readme_foreground.py",
 }
 

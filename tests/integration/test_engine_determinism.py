@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,18 +14,6 @@ TEXT = (
     "However, the quick brown fox jumps over the lazy dog. It was never seen again; nobody knows why! "
     "In 1984 there were 12 of them, and two were called Fred."
 )
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with running_engine() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def stub(engine: Engine) -> Iterator[RivaSpeechSynthesisStub]:
-    with speech_stub(engine) as client:
-        yield client
 
 
 def audio(stub: RivaSpeechSynthesisStub, text: str = TEXT, rate_hz: int = 0, **knobs: object) -> bytes:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from riva_tts import riva_tts_pb2 as riva
 from riva_tts.riva_tts_pb2_grpc import RivaSpeechSynthesisStub
 
 from tests.integration.decoding import Floats, decoded
-from tests.integration.engine_process import DEADLINE_S, running_engine, speech_stub
+from tests.integration.engine_process import DEADLINE_S
 
 TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps. Good night!"
-
-
-@pytest.fixture(scope="module")
-def stub() -> Iterator[RivaSpeechSynthesisStub]:
-    with running_engine() as engine, speech_stub(engine) as client:
-        yield client
 
 
 def responses(

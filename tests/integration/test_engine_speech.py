@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import grpc
 import numpy as np
@@ -19,7 +18,6 @@ from tests.integration.engine_process import (
     VOICE_RATE_HZ,
     Engine,
     details,
-    running_engine,
     speak,
     speech_stub,
 )
@@ -27,18 +25,6 @@ from tests.integration.engine_process import (
 SENTENCE = "The quick brown fox jumps over the lazy dog, and nobody knows why."
 # A window of 64 KiB, 1.5 s of audio, that does not grow; gRPC's own grows to 4 MiB, 95 s.
 SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 65536), ("grpc.http2.bdp_probe", 0)]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with running_engine() as running:
-        yield running
-
-
-@pytest.fixture
-def stub(engine: Engine) -> Iterator[RivaSpeechSynthesisStub]:
-    with speech_stub(engine) as client:
-        yield client
 
 
 def samples(pcm: bytes) -> npt.NDArray[np.float64]:

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
 
 import grpc
 import pytest
 from riva_tts import riva_tts_pb2 as riva
 from riva_tts.riva_tts_pb2_grpc import RivaSpeechSynthesisStub
 
-from tests.integration.engine_process import DEADLINE_S, Engine, details, running_engine, speech_stub
+from tests.integration.engine_process import DEADLINE_S, details
 
 TEXT = "Hello there, my friend. Dr. Smith paid $3.50 for it, didn't he? Yes! And so it ends"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with running_engine() as running:
-        yield running
-
-
-@pytest.fixture
-def stub(engine: Engine) -> Iterator[RivaSpeechSynthesisStub]:
-    with speech_stub(engine) as client:
-        yield client
 
 
 class Talk:

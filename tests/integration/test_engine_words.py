@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from riva_tts import riva_tts_pb2 as riva
 from riva_tts.riva_tts_pb2_grpc import RivaSpeechSynthesisStub
 
-from tests.integration.engine_process import DEADLINE_S, running_engine, speech_stub
+from tests.integration.engine_process import DEADLINE_S
 
 TEXTS = [
     "Hello there, my friend. How are you today?",
@@ -22,12 +20,6 @@ TEXTS = [
     "مرحبا hello",
     "12345678901234567890" * 6,
 ]
-
-
-@pytest.fixture(scope="module")
-def stub() -> Iterator[RivaSpeechSynthesisStub]:
-    with running_engine() as engine, speech_stub(engine) as client:
-        yield client
 
 
 def spoken(

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.integration.decoding import decoded
-from tests.integration.engine_process import DEADLINE_S, VOICE, VOICE_RATE_HZ, Engine, running_engine
+from tests.integration.engine_process import DEADLINE_S, VOICE, VOICE_RATE_HZ, Engine
 
 TOP = Path(__file__).parents[2]
 CLIENT = TOP / "tests/riva_client"
@@ -57,12 +57,6 @@ def client_python() -> Path:
         uv(*install, "--python", venv, "--requirements", LOCK)
         complete.touch()
     return venv / "bin/python"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with running_engine() as running:
-        yield running
 
 
 @dataclass(frozen=True)

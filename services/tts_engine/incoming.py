@@ -58,6 +58,11 @@ class Incoming:
         first = await _Requests(requests, draining).next()
         return None if first is None else cls(first, requests, draining)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether more text may come, as far as it is known."""
+        return not self._requests.is_at_end
+
     async def segments(self, heard: Callable[[int], None]) -> AsyncGenerator[Segment, None]:
         """Tells `heard` the characters of each further text. Raises InvalidRequest, Draining."""
         request = self.first
@@ -110,6 +115,13 @@ class _Requests:
         self._draining = draining
         self._coming: asyncio.Future[Request | None] | None = None
 
+    @property
+    def is_at_end(self) -> bool:
+        coming = self._reading()
+        if not coming.done() or coming.cancelled() or coming.exception() is not None:
+            return False
+        return coming.result() is None
+
     async def is_silent(self, wait_s: float) -> bool:
         """Whether neither a request nor the stream's end comes for so long."""
         return not await self._arrives(wait_s)
@@ -118,8 +130,10 @@ class _Requests:
         """The next request, None at the stream's end. Raises Draining."""
         if not await self._arrives(None) and not await self._arrives(ARRIVED_S):
             raise Draining
-        coming, self._coming = self._reading(), None
-        return coming.result()
+        request = self._reading().result()
+        if request is not None:
+            self._coming = None
+        return request
 
     def close(self) -> None:
         if self._coming is not None:

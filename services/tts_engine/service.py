@@ -118,7 +118,7 @@ class SpeechService(RivaSpeechSynthesisServicer):
         stream = Stream(
             playback=Playback(arrived_s),
             chars_left=0,
-            is_open=rpc == "SynthesizeOnline",
+            is_open=incoming.is_open,
             consumer=_consumer(context),
         )
 
@@ -131,6 +131,7 @@ class SpeechService(RivaSpeechSynthesisServicer):
             speaker = Speaker(self._workshop, await self._library.load(request.voice.name), request, stream)
             async with aclosing(self._segments(incoming, speaker, heard)) as responses:
                 async for response in responses:
+                    stream.is_open = incoming.is_open
                     if response.audio and not call.audio_bytes:
                         self._metrics.first_audio_s.labels(rpc).observe(time.monotonic() - arrived_s)
                     call.audio_bytes += len(response.audio)

@@ -43,10 +43,15 @@ def utterances(phonemizer: Phonemizer, voice: Voice, text: str, *, is_aligned: b
     """What speaks `text`, in order; their texts, joined, are `text`.
 
     espeak keeps its state in the process and holds the interpreter's lock (172 ms for 100 kB): call with one
-    segment at a time, from the phonemizer's thread.
+    segment at a time, from the phonemizer's thread. Raises SynthesisFailed.
     """
     config = voice.info.config
-    parts = phonemizer.phonemize(config, text, is_aligned=is_aligned).parts(MAX_UTTERANCE_PHONEMES)
+    try:
+        phonemes = phonemizer.phonemize(config, text, is_aligned=is_aligned)
+    except RuntimeError as error:  # espeak does not have the voice that the configuration names
+        logs.error("phonemizing_failed", voice=voice.info.name, reason=error)
+        raise SynthesisFailed(voice.info.name) from None
+    parts = phonemes.parts(MAX_UTTERANCE_PHONEMES)
     return [Utterance(part, phoneme_ids(config, part.phonemes)) for part in parts]
 
 

@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships no types
 from riva_tts import riva_tts_pb2 as riva
 
+from tests import voices
 from tests.integration.engine_process import (
     DEADLINE_S,
     VOICE,
@@ -130,6 +131,19 @@ def test_corrupt_voices_are_refused_by_name_and_the_others_serve(tmp_path: Path)
         assert "was refused" in details(failed.value)
         assert "SHA-256" in details(failed.value)
         assert engine.scrape()["tts_engine_voices_refused"] == 2
+
+
+def test_a_voice_whose_language_espeak_does_not_have_fails_alone(tmp_path: Path) -> None:
+    voices.install(tmp_path, "lost", espeak={"voice": "xx-nowhere"})
+    voices.install(tmp_path, "whole")
+    with running_engine("--default-voice", "whole", voices=tmp_path) as engine, speech_stub(engine) as stub:
+        with pytest.raises(grpc.RpcError) as failed:
+            speak(stub, ["Hello."], voice_name="lost")
+        assert failed.value.code() is grpc.StatusCode.INTERNAL
+        assert "lost" in details(failed.value)
+        assert any("phonemizing_failed" in line and "xx-nowhere" in line for line in engine.log)
+        assert not any("Traceback" in line for line in engine.log)
+        assert speak(stub, ["Hello."])
 
 
 def test_a_full_engine_says_when_to_come_back() -> None:

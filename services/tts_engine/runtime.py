@@ -15,7 +15,7 @@ import onnxruntime  # type: ignore[import-untyped]  # ships no types
 from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # type: ignore[import-untyped]
 
-from tts_engine import cut, norms, subpixel
+from tts_engine import cut, subpixel
 from tts_engine.errors import StartError
 
 # onnxruntime's exceptions have no common base; these are what a broken or foreign model raises.
@@ -93,7 +93,7 @@ class Runtime:
         """Write `graph` as it is after the optimisations that take most of the time of loading it."""
         options = _options()
         options.optimized_model_filepath = str(file)
-        content = subpixel.subpixel(norms.norms(graph)).SerializeToString()
+        content = subpixel.subpixel(graph).SerializeToString()
         onnxruntime.InferenceSession(content, options, [_ORT_PROVIDERS[self.provider]])
 
 

@@ -91,6 +91,8 @@ class Admission:
 
     def _check(self, stream: Stream, now_s: float) -> None:
         others = list(self._streams.values())
+        if not others:  # a host too slow for one stream serves it late, and learns its speed again by it
+            return
         if len(others) >= self._max_streams or not self._fits([*others, stream], HEADROOM, now_s):
             raise Overloaded(len(others), self._retry_after_ms(others))
         if stream.consumer is None:

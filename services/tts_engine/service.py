@@ -118,7 +118,7 @@ class SpeechService(RivaSpeechSynthesisServicer):
         stream = Stream(
             playback=Playback(arrived_s),
             chars_left=0,
-            is_open=incoming.is_open,
+            is_open=rpc == "SynthesizeOnline",
             consumer=_consumer(context),
         )
 

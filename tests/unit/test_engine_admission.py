@@ -110,3 +110,8 @@ def test_cost_is_learnt_by_the_audio_it_was_seen_on() -> None:
 def test_a_first_sound_may_wait_a_little() -> None:
     """Of a text no longer than what a listener waits for it anyway, none is due in the first moment."""
     assert admitted(admission(cost=1.0, threads=1), stream(FIRST_SOUND_S)) == 1
+
+
+def test_an_idle_host_serves_however_slow_it_was() -> None:
+    host = admission(cost=50.0, threads=1)
+    assert admitted(host, stream(1000), stream(1000)) == 1

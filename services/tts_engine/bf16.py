@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import openvino  # type: ignore[import-not-found,import-untyped,unused-ignore]  # an extra, ships no types
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, numpy_helper
 
 from tts_engine import carry
+from tts_engine.graphs import like
 from tts_engine.runtime import Session, Tensors
 
 # A run stays on its caller's thread: with two streams it would go to a thread of OpenVINO's, and pinned, it
@@ -111,5 +112,4 @@ def _in_the_middle(model: ModelProto, first: int) -> ModelProto:
     flags = {carry.FIRST: first, carry.LAST: 0}
     constants = [numpy_helper.from_array(np.array([value]), name) for name, value in flags.items()]
     inputs = [value for value in graph.input if value.name not in flags]
-    fixed = helper.make_graph(graph.node, graph.name, inputs, graph.output, [*graph.initializer, *constants])
-    return helper.make_model(fixed, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return like(model, graph.node, inputs, graph.output, constants)

@@ -25,6 +25,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from tts_engine.graphs import copy_of, like, options_of
+
 # Inputs next to the states: int64 (1,), 1 on the first, or the last, window of an input, else 0.
 FIRST = "first"
 LAST = "last"
@@ -97,15 +99,12 @@ class _Pass:
         flags = [helper.make_tensor_value_info(name, TensorProto.INT64, [1]) for name in (FIRST, LAST)]
         states = [_state_info(name, value) for name, value in self._states.items()]
         nexts = [_state_info(name + NEXT, value) for name, value in self._states.items()]
-        graph = helper.make_graph(
+        model = like(
+            self._source,
             self._nodes,
-            source.name,
             [*source.input, *flags, *states],
             [helper.make_tensor_value_info(trimmed, TensorProto.FLOAT, None), *nexts],
-            [*source.initializer, *self._constants.values()],
-        )
-        model = helper.make_model(
-            graph, opset_imports=self._source.opset_import, ir_version=self._source.ir_version
+            self._constants.values(),
         )
         return Windowed(model, self._states, signal.rate, self._signals[trimmed].lag)
 
@@ -141,7 +140,7 @@ class _Pass:
         self._signals[name] = _Signal(signals[0].rate, lag, self._channels(name))
 
     def _convolution(self, node: NodeProto, signal: _Signal) -> None:
-        options = _options(node)
+        options = options_of(node)
         reach = (options["kernel_shape"][0] - 1) * options["dilations"][0]
         if options["pads"] != [reach // 2, reach // 2] or reach % 2 or options["strides"] != [1]:
             raise CannotCarry(f"Conv {node.name!r} is not centred with stride 1")
@@ -156,7 +155,7 @@ class _Pass:
 
     def _upsampling(self, node: NodeProto, signal: _Signal) -> None:
         """Frame i reaches outputs [i·stride - pad, i·stride - pad + kernel): one earlier frame is needed."""
-        options = _options(node)
+        options = options_of(node)
         (kernel,), (stride,), (pad, pad_after) = (options[key] for key in ("kernel_shape", "strides", "pads"))
         if (
             options["dilations"] != [1]
@@ -275,19 +274,15 @@ def _reaches(model: ModelProto, window: str) -> dict[int, int]:
             continue
         rate, reach = max(inputs)
         if node.op_type == "Conv":
-            options = _options(node)
+            options = options_of(node)
             reach += (options["kernel_shape"][0] - 1) // 2 * options["dilations"][0]
         elif node.op_type == "ConvTranspose":
-            rate, reach = rate * _options(node)["strides"][0], 0
+            rate, reach = rate * options_of(node)["strides"][0], 0
         signals.update(dict.fromkeys(node.output, (rate, reach)))
     reaches: dict[int, int] = {}
     for rate, reach in signals.values():
         reaches[rate] = max(reach, reaches.get(rate, 0))
     return reaches
-
-
-def _options(node: NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _set_pads(node: NodeProto, pads: list[int]) -> None:
@@ -297,8 +292,7 @@ def _set_pads(node: NodeProto, pads: list[int]) -> None:
 
 
 def _with_inputs(node: NodeProto, inputs: Sequence[str]) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
+    copy = copy_of(node)
     copy.input[:] = inputs
     return copy
 

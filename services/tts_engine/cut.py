@@ -25,6 +25,8 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from tts_engine.graphs import copy_of, like
+
 ENCODER_OUTPUTS = ("means", "log_deviations", "durations")
 DURATION_NOISE = "duration_noise"
 LATENT = "z"
@@ -64,10 +66,10 @@ class _Graph:
         self.constants = {tensor.name for tensor in graph.initializer}
         self.constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
 
-    def made_by(self, tensor: str, *ops: str) -> NodeProto:
+    def made_by(self, tensor: str, op: str) -> NodeProto:
         node = self.maker.get(tensor)
-        if node is None or node.op_type not in ops:
-            raise CannotCut(f"{tensor!r} is made by {node.op_type if node else 'nothing'}, not by {ops[0]}")
+        if node is None or node.op_type != op:
+            raise CannotCut(f"{tensor!r} is made by {node.op_type if node else 'nothing'}, not by {op}")
         return node
 
     def taker(self, tensor: str, op: str) -> NodeProto:
@@ -137,11 +139,11 @@ def _durations(graph: _Graph) -> str:
 
 
 def _encoder(model: ModelProto, graph: _Graph, noise: str, outputs: Sequence[str]) -> ModelProto:
-    nodes = _copies(graph.before(outputs, stop=[noise]))
+    nodes = list(map(copy_of, graph.before(outputs, stop=[noise])))
     for node in nodes:
         _rename(node, {noise: DURATION_NOISE, **dict(zip(outputs, ENCODER_OUTPUTS, strict=True))})
     inputs = [*_needed(model.graph.input, nodes), _info(DURATION_NOISE, (1, 2, "phonemes"))]
-    return _model(model, nodes, inputs, [_info(name) for name in ENCODER_OUTPUTS])
+    return like(model, nodes, inputs, [_info(name) for name in ENCODER_OUTPUTS])
 
 
 def _from_latent(model: ModelProto, graph: _Graph, z: str, channels: int) -> ModelProto:
@@ -166,11 +168,11 @@ def _from_latent(model: ModelProto, graph: _Graph, z: str, channels: int) -> Mod
             nodes.append(helper.make_node("Identity", node.input[:1], node.output))
         else:
             nodes.append(_unmasked(node, {z, "", *framed, *timeless, *graph.constants}))
-    nodes = _copies(nodes)
+    nodes = list(map(copy_of, nodes))
     for node in nodes:
         _rename(node, {z: LATENT, output: AUDIO})
     inputs = [_info(LATENT, (1, channels, "frames")), *_needed(model.graph.input, nodes)]
-    return _model(model, nodes, inputs, [_info(AUDIO)], fills)
+    return like(model, nodes, inputs, [_info(AUDIO)], fills)
 
 
 def _in_two(model: ModelProto) -> tuple[ModelProto, ModelProto]:
@@ -180,13 +182,13 @@ def _in_two(model: ModelProto) -> tuple[ModelProto, ModelProto]:
     if upsampling is None:
         raise CannotCut("no node ConvTranspose makes samples of frames")
     frames = upsampling.input[0]
-    flow = _copies(graph.before([frames]))
-    decoder = _copies(graph.before([AUDIO], stop=[frames]))
+    flow = list(map(copy_of, graph.before([frames])))
+    decoder = list(map(copy_of, graph.before([AUDIO], stop=[frames])))
     for node in (*flow, *decoder):
         _rename(node, {frames: FRAMES})
-    first = _model(model, flow, _needed(model.graph.input, flow), [_info(FRAMES)])
+    first = like(model, flow, _needed(model.graph.input, flow), [_info(FRAMES)])
     info = _info(FRAMES, (1, _channels(first), "frames"))
-    second = _model(model, decoder, [info, *_needed(model.graph.input, decoder)], model.graph.output)
+    second = like(model, decoder, [info, *_needed(model.graph.input, decoder)], model.graph.output)
     return first, second
 
 
@@ -217,15 +219,6 @@ def _fill(node: NodeProto) -> TensorProto:
     return numpy_helper.from_array(value.reshape(1, 1, 1), node.output[0])
 
 
-def _copies(nodes: Iterable[NodeProto]) -> list[NodeProto]:
-    copies = []
-    for node in nodes:
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    return copies
-
-
 def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
     for tensors in (node.input, node.output):
         for index, name in enumerate(tensors):
@@ -239,16 +232,3 @@ def _needed(inputs: Iterable[ValueInfoProto], nodes: Iterable[NodeProto]) -> lis
 
 def _info(name: str, shape: Sequence[int | str] | None = None) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-
-def _model(
-    source: ModelProto,
-    nodes: Sequence[NodeProto],
-    inputs: Sequence[ValueInfoProto],
-    outputs: Sequence[ValueInfoProto],
-    constants: Sequence[TensorProto] = (),
-) -> ModelProto:
-    used = {name for node in nodes for name in node.input}
-    weights = [tensor for tensor in source.graph.initializer if tensor.name in used]
-    graph = helper.make_graph(nodes, source.graph.name, inputs, outputs, [*weights, *constants])
-    return helper.make_model(graph, opset_imports=source.opset_import, ir_version=source.ir_version)

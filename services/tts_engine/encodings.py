@@ -37,14 +37,6 @@ class Encoding(Enum):
     ALAW = "alaw"
     OGG_OPUS = "ogg_opus"
 
-    @property
-    def bytes_per_sample(self) -> int | None:
-        """None for OGG_OPUS, whose samples share bits."""
-        return _BYTES_PER_SAMPLE.get(self)
-
-
-_BYTES_PER_SAMPLE = {Encoding.PCM_S16LE: 2, Encoding.PCM_F32LE: 4, Encoding.MULAW: 1, Encoding.ALAW: 1}
-
 
 class Encoder(Protocol):
     """One continuous stream. How it is cut into pieces does not change the bytes."""

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from tts_engine.graphs import like, options_of
+
 
 def subpixel(model: ModelProto) -> ModelProto:
     """`model` without the transposed convolutions that have two taps for each sample; others stay."""
@@ -32,17 +34,13 @@ def subpixel(model: ModelProto) -> ModelProto:
             constants.update((tensor.name, tensor) for tensor in made)
         else:
             nodes.append(node)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for name, tensor in weights.items() if name in used]
-    source = model.graph
-    graph = helper.make_graph(nodes, source.name, source.input, source.output, [*kept, *constants.values()])
-    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return like(model, nodes, model.graph.input, model.graph.output, constants.values())
 
 
 def _has_two_taps(node: NodeProto) -> bool:
     if node.op_type != "ConvTranspose":
         return False
-    options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    options = options_of(node)
     kernel, strides = options.get("kernel_shape", [0]), options.get("strides", [1])
     plain = {"pads": [0, 0], "dilations": [1], "group": 1, "output_padding": [0]}
     return kernel == [2 * strides[0]] and all(
